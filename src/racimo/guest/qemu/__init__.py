@@ -1,0 +1,1 @@
+"""Driving QEMU: acceleration, command line, monitor."""

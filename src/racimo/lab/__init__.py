@@ -1,0 +1,4 @@
+"""A whole datacenter on one machine: nodes as containers.
+
+May import every room but ``cli``.
+"""

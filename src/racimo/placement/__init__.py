@@ -1,0 +1,4 @@
+"""Where a guest should run: score, choose, rebalance. Pure.
+
+The pure core imports ``racimo.model`` alone.
+"""

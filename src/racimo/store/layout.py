@@ -1,0 +1,39 @@
+"""Which records stand where in the store: the one list of key prefixes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from racimo.model.datacenter import Authority, Datacenter, JoinToken
+from racimo.model.guest import Guest, Lock, Runtime
+from racimo.model.ha import Heartbeat, ManagerTerm, NodeStatus, Outcome, Resource, Service
+from racimo.model.node import Node
+from racimo.model.storage import Storage
+from racimo.store.collection import Collection
+
+if TYPE_CHECKING:
+    from racimo.store.base import Store
+
+ROOT = "/racimo/1/"
+HA = ROOT + "ha/"
+
+
+class Layout:
+    """The typed collections over one store. Each record's name within its collection is given beside it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.datacenter = Collection(store, ROOT + "datacenter/", Datacenter)  # "settings"
+        self.authority = Collection(store, ROOT + "authority/", Authority)  # "ca"
+        self.join_tokens = Collection(store, ROOT + "join-tokens/", JoinToken)  # digest
+        self.nodes = Collection(store, ROOT + "nodes/", Node)  # node name
+        self.guests = Collection(store, ROOT + "guests/", Guest)  # vmid
+        self.runtimes = Collection(store, ROOT + "runtimes/", Runtime)  # vmid
+        self.storages = Collection(store, ROOT + "storage/", Storage)  # storage id
+        self.locks = Collection(store, ROOT + "locks/", Lock)  # subject
+        self.resources = Collection(store, HA + "resources/", Resource)  # sid
+        self.heartbeats = Collection(store, HA + "heartbeats/", Heartbeat)  # node name
+        self.manager = Collection(store, HA + "manager/", ManagerTerm)  # "term"
+        self.node_statuses = Collection(store, HA + "nodes/", NodeStatus)  # node name
+        self.services = Collection(store, HA + "services/", Service)  # sid
+        self.outcomes = Collection(store, HA + "outcomes/", Outcome)  # sid
