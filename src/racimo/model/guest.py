@@ -15,8 +15,8 @@ MAX_VMID = 999_999_999
 class Guest(Record):
     """One guest. ``node`` is the only node that may run it.
 
-    Changing ``node`` is the commit point of every move, and each such transaction adds one to ``epoch``: whoever acts for
-    an older epoch is refused. ``config`` holds the keys and value grammar of Proxmox VE's qm.conf.
+    Changing ``node`` is the commit point of every move, and each such transaction adds one to ``epoch``: whoever acts
+    for an older epoch is refused. ``config`` holds the keys and value grammar of Proxmox VE's qm.conf.
     """
 
     vmid: int
@@ -49,9 +49,9 @@ class RunState(StrEnum):
 class Runtime(Record):
     """Whether a guest runs, written only by the node that owns it (or by who took it over with a proof).
 
-    Before a process is started, ``STARTING`` is committed with a compare on the guest's record and on this one; a move of
-    a stopped guest compares this record too. So a start and a move never both succeed, and ``STOPPED`` for the guest's
-    present ``epoch`` is proof C of the HA rules.
+    Before a process is started, ``STARTING`` is committed with a compare on the guest's record and on this one; a move
+    of a stopped guest compares this record too. So a start and a move never both succeed, and ``STOPPED`` for the
+    guest's present ``epoch`` is proof C of the HA rules.
     """
 
     vmid: int

@@ -29,8 +29,8 @@ class Node(Record):
     """One server of the datacenter.
 
     ``id`` is drawn anew at each ``init`` or join, so a node that was removed and came back is another one. ``address``
-    is its address on the cluster network. ``voter`` nodes run a member of the quorum store. A ``witness`` votes and does
-    nothing else: it runs no guests.
+    is its address on the cluster network. ``voter`` nodes run a member of the quorum store. A ``witness`` votes and
+    does nothing else: it runs no guests.
     """
 
     name: str
