@@ -44,13 +44,23 @@ class NodePaths:
 
     @property
     def lease(self) -> Path:
-        """The lease, written by the HA daemon and read by the guard; format in ``racimo.ha.timing``."""
+        """The lease, written by the HA daemon and read by the guard; format in ``racimo.model.lease``."""
         return self.run / "lease"
 
     @property
     def ha_marks(self) -> Path:
         """One empty file per HA guest of this node, named by its vmid: those that the guard must kill."""
         return self.run / "ha"
+
+    @property
+    def guard_report(self) -> Path:
+        """What the guard last did: its last tick and its kills, as JSON."""
+        return self.run / "guard.json"
+
+    @property
+    def incarnation(self) -> Path:
+        """The HA daemon's present incarnation, so that a restarted daemon carries on with its lease."""
+        return self.run / "incarnation"
 
     def guest_run(self, vmid: int) -> Path:
         """Sockets of one guest's QEMU: ``qmp.sock``, ``serial.sock``, ``agent.sock``."""
