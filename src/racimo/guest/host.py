@@ -1,0 +1,366 @@
+"""The QEMU processes of this node: started, watched, ended and found again. Knows no store and no owner."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from racimo.errors import Conflict, NotFound, OperationFailed, RacimoError
+from racimo.guest.network import join_bridge
+from racimo.guest.process import Process, find_guests
+from racimo.guest.qemu.monitor import Monitor, MonitorEvent, MonitorLost, MonitorSilent
+from racimo.guest.units import UnitStart
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from racimo.guest.network import Tap
+    from racimo.guest.process import ProcessUsage
+    from racimo.guest.units import Units
+    from racimo.model.paths import NodePaths
+
+log = structlog.get_logger()
+
+START_TIMEOUT = 30.0
+"""Seconds from the start of the process until its monitor answers."""
+ADOPT_TIMEOUT = 5.0
+QUIT_TIMEOUT = 5.0
+KILL_TIMEOUT = 15.0
+EVENT_TIMEOUT = 1.0
+LOG_LINES = 12
+
+UNRESPONSIVE = "unresponsive"
+"""The state shown of a guest whose monitor does not answer."""
+
+SHUTDOWN_REASONS = {
+    "guest-shutdown": ("The guest shut itself down", True),
+    "guest-reset": ("The guest rebooted and is set to stop then", True),
+    "guest-panic": ("The guest's kernel panicked", False),
+    "host-qmp-quit": ("It was stopped", True),
+    "host-signal": ("The host ended QEMU with a signal, as at its own shutdown", True),
+    "host-ui": ("It was stopped from its display", True),
+    "subsystem-reset": ("The guest rebooted and is set to stop then", True),
+}
+"""QEMU's ``ShutdownCause`` to a sentence, and whether the end was orderly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestLaunch:
+    """One QEMU to start: paused (``-S`` stands in its argv), with its taps joined, its files written."""
+
+    vmid: int
+    epoch: int
+    argv: tuple[str, ...]
+    taps: tuple[Tap, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Written to the guest's run directory first: name to content, such as a cloud-init seed."""
+    lease: Path | None = None
+    """The lease file to check just before QEMU runs: set for HA guests."""
+    incoming: bool = False
+    """It waits for a migration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestStatus:
+    """A guest's process as it is now. ``state`` is QEMU's run state, or ``unresponsive``."""
+
+    vmid: int
+    pid: int
+    state: str
+    epoch: int
+    incoming: bool
+    usage: ProcessUsage | None
+
+
+@dataclass(frozen=True, slots=True)
+class GuestExited:
+    """A guest's process has ended. ``orderly``: by the guest's or somebody's will, not by a fault."""
+
+    vmid: int
+    epoch: int
+    reason: str
+    orderly: bool
+
+
+@dataclass(slots=True)
+class _Running:
+    process: Process
+    epoch: int
+    incoming: bool
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    monitor: Monitor | None = None
+    shutdowns: asyncio.Queue[MonitorEvent] = field(default_factory=asyncio.Queue)
+    subscription: ExitStack = field(default_factory=ExitStack)
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    watcher: asyncio.Task[None] | None = None
+
+
+class GuestHost:
+    """The guests' processes on this node. ``exits`` gets one ``GuestExited`` for each that ends, whoever ended it."""
+
+    def __init__(self, paths: NodePaths, units: Units) -> None:
+        self.paths, self.units = paths, units
+        self.exits: asyncio.Queue[GuestExited] = asyncio.Queue()
+        self._guests: dict[int, _Running] = {}
+
+    @property
+    def vmids(self) -> frozenset[int]:
+        """The guests that have a process here."""
+        return frozenset(self._guests)
+
+    async def launch(self, launch: GuestLaunch) -> None:
+        """Start a QEMU; on return it is paused and its monitor answers. On failure nothing is left of it.
+
+        Raises ``Conflict`` when the guest has a process here, ``Refused`` for a missing bridge, ``OperationFailed``
+        with the end of QEMU's log.
+        """
+        vmid = launch.vmid
+        if vmid in self._guests or await self._pid(vmid) is not None:
+            raise Conflict(f"Guest {vmid} already has a process on this node")
+        run, logs = self.paths.guest_run(vmid), self.paths.guest_log(vmid)
+        qemu_log = logs / "qemu.log"
+        await asyncio.to_thread(self._prepare, launch, run, logs)
+        start = qemu_log.stat().st_size if qemu_log.exists() else 0
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._discard, vmid)
+            await self.units.start(UnitStart(vmid, launch.argv, qemu_log, launch.lease))
+            pid = await self._pid(vmid)
+            try:
+                if pid is None:
+                    raise ProcessLookupError(vmid)
+                await self._attach(vmid, pid, START_TIMEOUT)
+            except ProcessLookupError:
+                raise await self._early_end(vmid, qemu_log, start) from None
+            for tap in launch.taps:
+                await join_bridge(tap)
+            undo.pop_all()
+
+    async def adopt(self) -> frozenset[int]:
+        """Find the node's guests that run already, after a restart of the daemon. Returns those newly found."""
+        found = []
+        for vmid, pid in await asyncio.to_thread(lambda: list(find_guests(self.paths.run))):
+            if vmid in self._guests:
+                continue
+            try:
+                await self._attach(vmid, pid, ADOPT_TIMEOUT)
+            except ProcessLookupError:
+                continue
+            except OperationFailed as error:
+                log.warning("a guest's monitor does not answer", vmid=vmid, pid=pid, why=str(error))
+            found.append(vmid)
+        return frozenset(found)
+
+    async def monitor(self, vmid: int) -> Monitor:
+        """The connection to a guest's QEMU, made anew if it broke. Raises ``NotFound`` when it has no process here."""
+        guest = self._guest(vmid)
+        async with guest.connecting:
+            if guest.monitor is None or not guest.monitor.connected:
+                await self._connect(vmid, guest, ADOPT_TIMEOUT)
+            assert guest.monitor is not None  # noqa: S101 - _connect sets it or raises
+            return guest.monitor
+
+    async def status(self, vmid: int) -> GuestStatus | None:
+        """What the guest's process does now; None when it has none here."""
+        guest = self._guests.get(vmid)
+        if guest is None:
+            return None
+        try:
+            state = (await (await self.monitor(vmid)).status()).name
+        except (MonitorLost, MonitorSilent, NotFound):
+            state = UNRESPONSIVE
+        if not guest.process.alive:
+            return None
+        return GuestStatus(
+            vmid=vmid,
+            pid=guest.process.pid,
+            state=state,
+            epoch=guest.epoch,
+            incoming=guest.incoming,
+            usage=guest.process.usage(),
+        )
+
+    async def cont(self, vmid: int) -> None:
+        """Let the guest's CPUs run. Who may is for the caller to know."""
+        await (await self.monitor(vmid)).execute("cont")
+
+    async def pause(self, vmid: int) -> None:
+        """Stop the guest's CPUs."""
+        await (await self.monitor(vmid)).execute("stop")
+
+    async def reset(self, vmid: int) -> None:
+        """Press the guest's reset button."""
+        await (await self.monitor(vmid)).execute("system_reset")
+
+    async def powerdown(self, vmid: int, timeout: float) -> bool:
+        """Press the guest's power button and wait up to ``timeout`` seconds for its end. Returns whether it ended."""
+        guest = self._guest(vmid)
+        await (await self.monitor(vmid)).execute("system_powerdown")
+        return await self._wait_gone(guest, timeout)
+
+    async def stop(self, vmid: int) -> None:
+        """End the guest's process: QEMU flushes and quits, or is killed. On return it is dead, or this raises."""
+        guest = self._guests.get(vmid)
+        if guest is None:
+            return
+        try:
+            await (await self.monitor(vmid)).execute("quit", timeout=QUIT_TIMEOUT)
+        except (MonitorLost, MonitorSilent, NotFound) as error:
+            log.info("a guest does not quit by its monitor", vmid=vmid, why=str(error))
+        else:
+            if await self._wait_gone(guest, QUIT_TIMEOUT):
+                return
+        await self.kill(vmid)
+
+    async def kill(self, vmid: int) -> None:
+        """SIGKILL the guest's process. On return it is dead; raises ``OperationFailed`` when it does not die."""
+        guest = self._guests.get(vmid)
+        if guest is None:
+            return
+        guest.process.kill()
+        if not await self._wait_gone(guest, KILL_TIMEOUT):
+            raise OperationFailed(
+                f"Guest {vmid} does not die",
+                why=f"process {guest.process.pid} still exists {KILL_TIMEOUT:g} s after SIGKILL",
+                todo="It hangs in the kernel, usually on a storage that does not answer; check the storage",
+            )
+
+    async def wait_gone(self, vmid: int, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for the guest's process to end. Returns whether it has none now."""
+        guest = self._guests.get(vmid)
+        return guest is None or await self._wait_gone(guest, timeout)
+
+    async def close(self) -> None:
+        """Let go of every guest; they go on."""
+        for guest in list(self._guests.values()):
+            if guest.watcher:
+                guest.watcher.cancel()
+                await asyncio.gather(guest.watcher, return_exceptions=True)
+            await self._release(guest)
+        self._guests.clear()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _guest(self, vmid: int) -> _Running:
+        guest = self._guests.get(vmid)
+        if guest is None:
+            raise NotFound(f"Guest {vmid} is not running on this node")
+        return guest
+
+    async def _pid(self, vmid: int) -> int | None:
+        found = await asyncio.to_thread(lambda: dict(find_guests(self.paths.run)))
+        return found.get(vmid)
+
+    def _prepare(self, launch: GuestLaunch, run: Path, logs: Path) -> None:
+        shutil.rmtree(run, ignore_errors=True)
+        for directory in (run, logs):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, content in launch.files.items():
+            path = run / name
+            path.touch(mode=0o600)
+            path.write_bytes(content)
+        (run / "launch.json").write_text(json.dumps({"epoch": launch.epoch, "incoming": launch.incoming}))
+
+    async def _attach(self, vmid: int, pid: int, timeout: float) -> None:
+        """Hold a process, watch it and connect to it. Raises ``ProcessLookupError`` when it ends before it answers."""
+        process = Process(vmid, pid)
+        epoch, incoming = self._remembered(vmid)
+        guest = _Running(process, epoch, incoming)
+        self._guests[vmid] = guest
+        connecting = asyncio.ensure_future(self._connect(vmid, guest, timeout))
+        dying = asyncio.ensure_future(process.wait())
+        try:
+            await asyncio.wait({connecting, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if not process.alive:
+                del self._guests[vmid]
+                raise ProcessLookupError(pid)
+            await connecting
+        finally:
+            connecting.cancel()
+            dying.cancel()
+            await asyncio.gather(connecting, dying, return_exceptions=True)
+            if self._guests.get(vmid) is guest:
+                guest.watcher = asyncio.create_task(self._watch(vmid, guest), name=f"guest {vmid} watched")
+
+    def _remembered(self, vmid: int) -> tuple[int, bool]:
+        """Epoch and direction that the guest's QEMU was started with; epoch 0 when that is not known any more."""
+        try:
+            fields = json.loads((self.paths.guest_run(vmid) / "launch.json").read_text())
+            return int(fields["epoch"]), bool(fields["incoming"])
+        except (OSError, ValueError, KeyError):
+            return 0, False
+
+    async def _connect(self, vmid: int, guest: _Running, timeout: float) -> None:
+        if guest.monitor is not None:
+            guest.subscription.close()
+            await guest.monitor.close()
+            guest.monitor = None
+        monitor = await Monitor.connect(self.paths.guest_run(vmid) / "qmp.sock", f"guest {vmid}", timeout=timeout)
+        guest.monitor = monitor
+        guest.shutdowns = guest.subscription.enter_context(monitor.events("SHUTDOWN", "GUEST_PANICKED"))
+
+    async def _watch(self, vmid: int, guest: _Running) -> None:
+        await guest.process.wait()
+        reason, orderly = await self._reason(vmid, guest)
+        if self._guests.get(vmid) is guest:
+            del self._guests[vmid]
+        await self._release(guest)
+        log.info("a guest's process ended", vmid=vmid, epoch=guest.epoch, reason=reason)
+        guest.gone.set()
+        self.exits.put_nowait(GuestExited(vmid, guest.epoch, reason, orderly))
+
+    async def _reason(self, vmid: int, guest: _Running) -> tuple[str, bool]:
+        if guest.monitor is not None:
+            try:
+                async with asyncio.timeout(EVENT_TIMEOUT):
+                    await guest.monitor.ended()
+            except TimeoutError:
+                log.warning("a dead guest's monitor is still open", vmid=vmid)
+        try:
+            end = await self.units.end(vmid)
+        except RacimoError as error:
+            log.warning("how a guest's unit ended is not known", vmid=vmid, why=str(error))
+            return "QEMU ended", False
+        while not guest.shutdowns.empty():
+            event = guest.shutdowns.get_nowait()
+            if event.name == "GUEST_PANICKED":
+                return SHUTDOWN_REASONS["guest-panic"]
+            reason = str(event.fields.get("reason"))
+            if end.clean and reason in SHUTDOWN_REASONS:
+                return SHUTDOWN_REASONS[reason]
+        return end.how, False
+
+    async def _wait_gone(self, guest: _Running, timeout: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout):
+                await guest.gone.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _release(self, guest: _Running) -> None:
+        guest.subscription.close()
+        if guest.monitor is not None:
+            await guest.monitor.close()
+        guest.process.close()
+
+    async def _discard(self, vmid: int) -> None:
+        """After a start that failed: nothing may be left of the process."""
+        if vmid in self._guests:
+            await self.kill(vmid)
+        else:
+            await self.units.kill(vmid)
+            await self.units.end(vmid)
+
+    async def _early_end(self, vmid: int, qemu_log: Path, start: int) -> OperationFailed:
+        end = await self.units.end(vmid)
+        with qemu_log.open("rb") as file:
+            file.seek(start)
+            lines = file.read().decode(errors="replace").strip().splitlines()[-LOG_LINES:]
+        return OperationFailed(f"Guest {vmid} did not start", why=" / ".join(lines) or end.how)

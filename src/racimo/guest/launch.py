@@ -1,0 +1,52 @@
+"""The last step before QEMU: check the node's lease, then become QEMU.
+
+Run by the guest's systemd unit as ``python -S -m racimo.guest.launch [--lease PATH] -- QEMU ARGUMENT...``. QEMU's own
+arguments, ``-name racimo-guest-<vmid>`` among them, stand in this process's argv, so the guard finds and kills it by
+them before the exec as well as after. Standard library only: it is on the way of every start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from racimo.model.lease import boottime_ns, read_lease
+
+NO_LEASE = 75
+"""Exit status when the guest may not run here now (EX_TEMPFAIL of sysexits.h)."""
+USAGE = 64
+NOT_FOUND = 127
+
+
+def split(arguments: list[str]) -> tuple[str, list[str]]:
+    """The lease file (empty: none is needed) and QEMU's argv. Raises ``ValueError``."""
+    lease = ""
+    if arguments[:1] == ["--lease"] and len(arguments) > 1:
+        lease, arguments = arguments[1], arguments[2:]
+    if arguments[:1] != ["--"] or len(arguments) < 2:
+        raise ValueError("usage: launch [--lease PATH] -- PROGRAM ARGUMENT...")
+    return lease, arguments[1:]
+
+
+def main() -> int:
+    """Become QEMU; returns an exit status only when that was refused or failed."""
+    try:
+        lease_path, argv = split(sys.argv[1:])
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return USAGE
+    os.environ.pop("PYTHONPATH", None)
+    if lease_path:
+        lease = read_lease(lease_path)
+        if lease is None or not lease.holds(boottime_ns()):
+            sys.stderr.write(f"not started: this node holds no valid HA lease ({lease_path})\n")
+            return NO_LEASE
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606 - becoming QEMU is the purpose
+    except OSError as error:
+        sys.stderr.write(f"{argv[0]}: {error.strerror}\n")
+        return NOT_FOUND
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""A guest's network cards on the host: taps joined to bridges, and the node's own addresses.
+
+QEMU makes a tap when it starts and the kernel removes it with QEMU's last breath, so nothing is left behind by any
+crash. Racimo joins it to its bridge before the guest may run.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from racimo.errors import Refused
+from racimo.guest.program import run_program
+
+NET = Path("/sys/class/net")
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """One tap: ``name`` as QEMU was told (``tap100i0``), the ``bridge`` it joins, its VLAN ``tag`` (0: none)."""
+
+    name: str
+    bridge: str
+    tag: int = 0
+
+
+def has_bridge(name: str) -> bool:
+    """Whether this node has a bridge of that name."""
+    return (NET / name / "bridge").is_dir()
+
+
+async def join_bridge(tap: Tap) -> None:
+    """Join a tap that QEMU has made to its bridge, with the bridge's MTU. Raises ``Refused``, ``OperationFailed``."""
+    if not has_bridge(tap.bridge):
+        raise Refused(
+            f"The network card {tap.name} cannot be connected",
+            why=f"this node has no bridge '{tap.bridge}'",
+            todo=f"Create {tap.bridge} on this node, or choose another bridge for the guest",
+        )
+    mtu = (NET / tap.bridge / "mtu").read_text().strip()
+    await run_program("ip", "link", "set", "dev", tap.name, "master", tap.bridge, "mtu", mtu, "up")
+    if tap.tag:
+        await run_program("bridge", "vlan", "del", "dev", tap.name, "vid", "1")
+        await run_program("bridge", "vlan", "add", "dev", tap.name, "vid", str(tap.tag), "pvid", "untagged")
+
+
+async def address_within(network: str) -> str:
+    """This node's address inside the network ``network`` (CIDR). Raises ``Refused`` when it has none there."""
+    wanted = ipaddress.ip_network(network, strict=False)
+    for interface in json.loads(await run_program("ip", "-j", "addr", "show", "up")):
+        for entry in interface.get("addr_info", []):
+            if ipaddress.ip_address(entry["local"]) in wanted:
+                return str(entry["local"])
+    raise Refused(
+        f"This node has no address in the network {network}",
+        todo="Give it one, or change the datacenter's migration network",
+    )
