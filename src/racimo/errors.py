@@ -7,13 +7,16 @@ RacimoError
 ├── AlreadyExists         the thing named exists already
 ├── Conflict              the state does not allow it now (running, locked, changed by somebody else)
 ├── Refused               a rule or a check forbids it (no space, unlike CPU, no proof)
+│   └── NotClustered      it needs a datacenter of several nodes; this node stands alone
 ├── Unauthorised          who asks is not known, or may not
+│   └── NotLoggedIn       who asks is not known
 ├── Unreachable           a node did not answer; ``happened`` says whether it may have acted
 ├── StoreError
 │   ├── StoreUnavailable  no quorum or no member answered; nothing was written
 │   ├── StoreUnknown      the answer to a write was lost, and it could not be found out whether it was committed
 │   └── WatchLost         the watch cannot go on from this revision: list again
 ├── Cancelled             an administrator or a shutdown cancelled it; what was begun was undone
+├── NotImplementedHere    this version does not have what the Proxmox VE API has under that path
 └── OperationFailed       an outside tool or a guest failed; carries what it printed
 """
 
@@ -69,8 +72,16 @@ class Refused(RacimoError):
     """A rule or a check forbids it. Nothing was changed."""
 
 
+class NotClustered(Refused):
+    """It needs a datacenter of several nodes, and this node stands alone. Nothing was changed."""
+
+
 class Unauthorised(RacimoError):
     """The asker is unknown, or lacks the permission. Nothing was changed."""
+
+
+class NotLoggedIn(Unauthorised):
+    """The asker is unknown: no login, or one that is not valid. Nothing was changed."""
 
 
 class Unreachable(RacimoError):
@@ -95,6 +106,10 @@ class StoreUnknown(StoreError):
 
 class WatchLost(StoreError):
     """A watch cannot continue (compacted, or cancelled by the member): list, then watch from that revision."""
+
+
+class NotImplementedHere(RacimoError):
+    """No such path or method in this version's API. Nothing was changed."""
 
 
 class Cancelled(RacimoError):

@@ -77,3 +77,5 @@ class Lock(Record):
     """UPID of the holder."""
     reason: str = ""
     """What for, such as ``migrate``."""
+    since: float = 0.0
+    """Seconds since the epoch; for people only."""

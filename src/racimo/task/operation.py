@@ -21,6 +21,9 @@ class Report(Protocol):
     def log(self, text: str) -> None:
         """One line for the task's log."""
 
+    def warn(self, text: str) -> None:
+        """One line for the task's log that a person should read; the task then ends with ``WARNINGS: n``."""
+
     def progress(self, fraction: float, text: str = "") -> None:
         """How far it is, from 0 to 1, with what is being done (for people)."""
 

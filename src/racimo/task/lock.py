@@ -1,0 +1,239 @@
+"""Locks of the whole datacenter: one record per subject, held by one task of one boot of a node's daemon.
+
+Within a daemon those who wait stand in a queue, first come first served. Its head takes the record by compare-and-set;
+while another node holds it, the head watches the record. A record whose holder is dead, or which this daemon left
+behind itself, is taken over and that is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from racimo.errors import Conflict, StoreError, StoreUnavailable, StoreUnknown, WatchLost
+from racimo.model.guest import Lock
+from racimo.task.settle import settled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from racimo.store.collection import Held
+    from racimo.store.layout import Layout
+
+WAIT = 60.0
+"""Seconds that a task waits for a lock if nothing else is said."""
+RECHECK = 1.0
+"""Seconds after which one who waits asks again whether the holder is dead: that is no change of the lock's record."""
+RELEASE_WAIT = 5.0
+"""Seconds that the end of a task waits for its locks to be given back; after that it goes on in the background."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Who waits for one subject in this daemon. asyncio's lock is first come, first served."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+    holder: Lock | None = None
+
+
+class Locks:
+    """The locks as one daemon takes them.
+
+    ``incarnation`` names this boot of the daemon. ``is_dead(node, incarnation)`` says whether a holder is proven dead:
+    its node fenced or removed, or its daemon running under another incarnation.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        node_name: str,
+        incarnation: str,
+        is_dead: Callable[[str, str], bool],
+        *,
+        clock: Callable[[], float] = time.time,
+        wait: float = WAIT,
+    ) -> None:
+        self._records, self._node, self._incarnation = layout.locks, node_name, incarnation
+        self._is_dead, self._clock, self._wait = is_dead, clock, wait
+        self._queues: dict[str, _Queue] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def hold(
+        self, subject: str, *, task: str, reason: str = "", wait: float | None = None
+    ) -> AsyncIterator[None]:
+        """Hold the lock on ``subject`` for the body; ``task`` is the UPID of who asks.
+
+        Raises ``Conflict`` naming the holder when it cannot be had in ``wait`` seconds, ``StoreUnavailable`` when the
+        store cannot be asked.
+        """
+        seconds = self._wait if wait is None else wait
+        deadline = asyncio.get_running_loop().time() + seconds
+        lock = Lock(
+            subject=subject, node=self._node, incarnation=self._incarnation, task=task, reason=reason,
+            since=self._clock(),
+        )  # fmt: skip
+        queue = self._queues.setdefault(subject, _Queue())
+        queue.users += 1
+        try:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await queue.lock.acquire()
+            except TimeoutError:
+                raise _too_long(subject, seconds, queue.holder) from None
+            try:
+                queue.holder = lock
+                await self._take(subject, lock, deadline, seconds)
+                try:
+                    yield
+                finally:
+                    await self._release(subject, lock)
+            finally:
+                queue.holder = None
+                queue.lock.release()
+        finally:
+            queue.users -= 1
+            if queue.users == 0:
+                self._queues.pop(subject, None)
+
+    async def close(self) -> None:
+        """Stop giving back what could not be given back; the next boot's incarnation breaks those locks."""
+        for task in self._background:
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background)
+
+    async def _take(self, subject: str, lock: Lock, deadline: float, seconds: float) -> None:
+        """Write our record, waiting for others' to go. When cancelled, whatever was written is taken back."""
+        seen: list[Lock] = []
+        try:
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    attempt = asyncio.create_task(self._attempt(subject, lock))
+                    try:
+                        held = await asyncio.shield(attempt)
+                    except asyncio.CancelledError:
+                        self._later(self._abandon(attempt, subject, lock))
+                        raise
+                    if held is None:
+                        return
+                    seen[:] = [held.record]
+                    await self._changed(held)
+        except TimeoutError:
+            raise _too_long(subject, seconds, seen[0] if seen else None) from None
+        except StoreError:
+            self._later(self._give_back(subject, lock, taken=False))
+            raise
+
+    async def _attempt(self, subject: str, lock: Lock) -> Held[Lock] | None:
+        """Take the record if it is free, ours or a dead holder's. Returns the living holder's record otherwise."""
+        held: Held[Lock] | None = None
+        while True:
+            compare = held.compare if held else self._records.absent(subject)
+            try:
+                if await self._records.store.txn([compare], [self._records.put(subject, lock, held)]) is not None:
+                    if held is not None:
+                        _log.warning("broke the lock of a dead holder", subject=subject, holder=held.record.task,
+                                     node=held.record.node, taken_by=lock.task)  # fmt: skip
+                    return None
+            except StoreUnknown as error:
+                _log.info("reading back whether a lock was taken", subject=subject, error=str(error))
+            held = await self._records.find(subject)
+            if held is not None and held.record == lock:
+                return None
+            if held is not None and not self._breakable(held.record):
+                return held
+
+    def _breakable(self, lock: Lock) -> bool:
+        """Dead, or of this very daemon: who is asking heads its queue, so no living task of it holds the lock."""
+        if lock.node == self._node:
+            return True
+        return self._is_dead(lock.node, lock.incarnation)
+
+    async def _changed(self, held: Held[Lock]) -> None:
+        """Wait until the record is written or deleted, or its holder is found dead."""
+        watch = asyncio.create_task(self._next_change(held))
+        try:
+            while not (await asyncio.wait({watch}, timeout=RECHECK))[0]:
+                if self._breakable(held.record):
+                    return
+            watch.result()
+        finally:
+            watch.cancel()
+            await settled(watch)
+
+    async def _next_change(self, held: Held[Lock]) -> None:
+        changes = self._records.store.watch(held.key, held.revision)
+        try:
+            async for change in changes:
+                if any(event.key == held.key for event in change.events):
+                    return
+        except WatchLost:
+            return
+        finally:
+            close = getattr(changes, "aclose", None)
+            if close is not None:
+                await close()
+        raise StoreUnavailable("The store was closed while waiting for a lock", why=held.record.subject)
+
+    async def _release(self, subject: str, lock: Lock) -> None:
+        """Give the record back, not to be cancelled; in the background if the store does not answer soon."""
+        work = self._later(self._give_back(subject, lock))
+        await settled(asyncio.create_task(_bounded(work, RELEASE_WAIT)))
+
+    async def _give_back(self, subject: str, lock: Lock, *, taken: bool = True) -> None:
+        """Delete our record, again and again until the store says what became of it."""
+        pause = 0.05
+        while True:
+            try:
+                held = await self._records.find(subject)
+                if held is None or held.record != lock:
+                    if taken:
+                        _log.warning("a lock was gone before it was given back", subject=subject, task=lock.task)
+                    return
+                if await self._records.store.txn([held.compare], deletes=[held.key]) is not None:
+                    return
+            except StoreError as error:
+                _log.warning("a lock could not be given back yet", subject=subject, task=lock.task, error=str(error))
+                taken = False
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    async def _abandon(self, attempt: asyncio.Task[Held[Lock] | None], subject: str, lock: Lock) -> None:
+        """Whoever wanted the lock is gone; if the attempt under way got it, give it back."""
+        await asyncio.wait({attempt})
+        if attempt.cancelled() or attempt.exception() is not None or attempt.result() is None:
+            await self._give_back(subject, lock, taken=False)
+
+    def _later(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+
+async def _bounded(task: asyncio.Task[None], seconds: float) -> None:
+    await asyncio.wait({task}, timeout=seconds)
+
+
+def _too_long(subject: str, seconds: float, holder: Lock | None) -> Conflict:
+    if holder is None:
+        return Conflict(
+            f"No lock on {subject}, got timeout after {seconds:g} s", why="the store did not answer in time"
+        )
+    since = datetime.fromtimestamp(holder.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    purpose = f" ({holder.reason})" if holder.reason else ""
+    return Conflict(
+        f"No lock on {subject}, got timeout after {seconds:g} s",
+        why=f"task {holder.task}{purpose} on node {holder.node} holds it since {since}",
+        todo="Wait until that task ends, or cancel it",
+    )
