@@ -130,11 +130,19 @@ class Driver(Protocol):
     async def volume(self, name: str) -> Volume:
         """One volume."""
 
-    async def allocate(self, vmid: int, size: int, *, image_format: str | None = None) -> VolumeId:
-        """Make an empty disk image of ``size`` bytes with the next free name of ``vmid``."""
+    async def allocate(
+        self, vmid: int, size: int, *, image_format: str | None = None, name: str | None = None
+    ) -> VolumeId:
+        """Make an empty disk image of ``size`` bytes with the next free name of ``vmid``, or with ``name``."""
 
     async def import_image(
-        self, vmid: int, source: Path, *, image_format: str | None = None, progress: Progress | None = None
+        self,
+        vmid: int,
+        source: Path,
+        *,
+        image_format: str | None = None,
+        name: str | None = None,
+        progress: Progress | None = None,
     ) -> VolumeId:
         """Make a disk image from the image file ``source`` (its format is found out), converted if need be."""
 

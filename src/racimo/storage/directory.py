@@ -1,0 +1,352 @@
+"""A directory as a storage, local or on a file system that several nodes share. Layout and names as Proxmox VE's.
+
+``<path>/images/<vmid>/vm-<vmid>-disk-<n>.<format>``, ``template/iso``, ``import``, ``snippets``, ``dump``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from racimo.errors import AlreadyExists, Conflict, NotFound, OperationFailed, Refused
+from racimo.storage import images
+from racimo.storage.base import BlockSource, Capabilities, Content, Usage, Volume, VolumeId
+from racimo.storage.filesystem import is_locked, opens_direct, takes_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from racimo.model.storage import Storage
+    from racimo.storage.base import Progress
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+IMAGE = re.compile(r"([1-9][0-9]{2,8})/(?:vm|base)-([1-9][0-9]{2,8})-[A-Za-z0-9][A-Za-z0-9_-]*\.(raw|qcow2)")
+FOLDERS = {Content.ISO: "template/iso", Content.IMPORT: "import", Content.SNIPPETS: "snippets", Content.BACKUP: "dump"}
+SUFFIXES = {Content.ISO: (".iso", ".img"), Content.IMPORT: (".qcow2", ".raw", ".vmdk", ".img")}
+
+ANSWER_TIMEOUT = 15.0
+"""Seconds that the file system may take to answer; a network file system whose server is gone hangs."""
+
+MAX_DISKS = 100
+"""Disks that one guest may have on one storage."""
+
+SPARE = 1 << 20
+"""Bytes that are left free for the tables of the file system."""
+
+
+class Directory:
+    """The ``dir`` storage. Options: ``is_mountpoint`` (1 or a path), ``mkdir``, ``format``, ``preallocation``."""
+
+    def __init__(self, definition: Storage) -> None:
+        self.definition = definition
+        self.root = Path(definition.path)
+        self.options = dict(definition.options)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Thin files; shared if the definition says so."""
+        preferred = self.options.get("format", "raw")
+        return Capabilities(
+            shared=self.definition.shared,
+            thin=self.options.get("preallocation", "off") in {"off", "metadata"},
+            content=frozenset(Content(kind) for kind in self.definition.content),
+            formats=tuple(sorted(images.FORMATS, key=lambda name: name != preferred)),
+        )
+
+    async def check(self) -> None:
+        """Refuses a directory that is missing, or whose file system is not mounted where it must be."""
+        await self._in_thread(self._check)
+
+    def _check(self) -> None:
+        name, wanted = self.definition.id, self.options.get("is_mountpoint", "0")
+        if wanted not in {"0", "no", "off", "false", ""}:
+            mount = Path(wanted) if wanted.startswith("/") else self.root
+            if not os.path.ismount(mount):
+                raise Refused(
+                    f"The storage {name} is not usable on this node",
+                    why=f"nothing is mounted on {mount}",
+                    todo="Mount it, then try again",
+                )
+        elif self.options.get("mkdir", "1") in {"1", "yes", "on", "true"}:
+            self.root.mkdir(parents=True, exist_ok=True)
+        if not self.root.is_dir():
+            raise Refused(
+                f"The storage {name} is not usable on this node",
+                why=f"the directory {self.root} does not exist",
+                todo="Make it or mount it, then try again",
+            )
+
+    async def usage(self) -> Usage:
+        """Space of the file system that holds it."""
+        await self.check()
+        found = await self._in_thread(lambda: os.statvfs(self.root))
+        free = found.f_bavail * found.f_frsize
+        return Usage(
+            total=found.f_blocks * found.f_frsize, used=(found.f_blocks - found.f_bfree) * found.f_frsize, free=free
+        )
+
+    async def volumes(self, content: Content | None = None, vmid: int | None = None) -> list[Volume]:
+        """What is on it. Files whose names are not a storage's are left out."""
+        await self.check()
+        found = await self._in_thread(lambda: list(self._scan(content)))
+        return sorted((each for each in found if vmid is None or each.vmid == vmid), key=lambda each: each.id)
+
+    def _scan(self, content: Content | None) -> Iterator[Volume]:
+        names = [f"{path.parent.name}/{path.name}" for path in self.root.glob("images/*/*")]
+        if content in {None, Content.IMAGES}:
+            yield from self._existing(name for name in names if IMAGE.fullmatch(name))
+        for kind, folder in FOLDERS.items():
+            if content in {None, kind}:
+                files = (path.name for path in self.root.glob(f"{folder}/[!.]*") if path.is_file())
+                endings = SUFFIXES.get(kind, ("",))
+                yield from self._existing(f"{kind}/{name}" for name in files if name.endswith(endings))
+
+    def _existing(self, names: Iterator[str]) -> Iterator[Volume]:
+        for name in names:
+            try:
+                yield self._look(name)
+            except (OSError, ValueError, NotFound) as error:
+                log.warning("a file of a storage was left out", storage=self.definition.id, name=name, why=str(error))
+
+    async def volume(self, name: str) -> Volume:
+        """One volume."""
+        await self.check()
+        self._where(name)
+        return await self._in_thread(lambda: self._look(name))
+
+    def _look(self, name: str) -> Volume:
+        path = self._where(name)
+        try:
+            found = path.stat()
+        except FileNotFoundError as error:
+            raise self._missing(name) from error
+        match = IMAGE.fullmatch(name)
+        image_format = match[3] if match else _format_of(path)
+        return Volume(
+            id=VolumeId(self.definition.id, name),
+            content=Content.IMAGES if match else Content(name.partition("/")[0]),
+            format=image_format,
+            size=images.virtual_size(path, image_format),
+            used=found.st_blocks * 512,
+            vmid=int(match[1]) if match else None,
+            ctime=found.st_ctime,
+        )
+
+    def _where(self, name: str) -> Path:
+        """The file of a volume. Raises ``NotFound`` for a name that no volume of this storage can have."""
+        if match := IMAGE.fullmatch(name):
+            if match[1] == match[2]:
+                return self.root / "images" / name
+        else:
+            kind, _, file = name.partition("/")
+            if kind in set(FOLDERS) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+@-]*", file):
+                return self.root / FOLDERS[Content(kind)] / file
+        raise NotFound(
+            f"The volume {self.definition.id}:{name} does not exist",
+            why="a directory holds <vmid>/vm-<vmid>-<name>.raw or .qcow2, iso/, import/, snippets/ and backup/",
+        )
+
+    def _missing(self, name: str) -> NotFound:
+        return NotFound(
+            f"The volume {self.definition.id}:{name} does not exist",
+            why=f"there is no file {self._where(name)} on this node",
+            todo="Look at the content of the storage",
+        )
+
+    async def path(self, name: str) -> Path:
+        """The file of a volume."""
+        await self.check()
+        found = self._where(name)
+        if not await self._in_thread(found.is_file):
+            raise self._missing(name)
+        return found
+
+    async def block(self, name: str) -> BlockSource:
+        """The file, with what its file system allows."""
+        path = await self.path(name)
+        match = IMAGE.fullmatch(name)
+        return BlockSource(
+            format=match[3] if match else "raw",
+            protocol={"driver": "file", "filename": str(path)},
+            direct=await self._in_thread(lambda: opens_direct(path)),
+            locking=await self._in_thread(lambda: takes_locks(path)),
+            shared=self.definition.shared,
+        )
+
+    async def allocate(
+        self, vmid: int, size: int, *, image_format: str | None = None, name: str | None = None
+    ) -> VolumeId:
+        """An empty image. Only complete ones ever have their name: it is made under another and renamed."""
+        chosen = self._format(image_format)
+        preallocation = self.options.get("preallocation", "off")
+        if chosen == "raw" and preallocation == "metadata":
+            preallocation = "off"
+        needed = size if preallocation in {"falloc", "full"} else 0
+
+        async def make(path: Path) -> None:
+            await images.create_image(path, chosen, size, preallocation)
+
+        return await self._make(vmid, chosen, needed, make, name)
+
+    async def import_image(
+        self,
+        vmid: int,
+        source: Path,
+        *,
+        image_format: str | None = None,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> VolumeId:
+        """A copy of an image file. One that refers to other files is refused: it could name any file of the node."""
+        chosen = self._format(image_format)
+        found = await images.image_info(source)
+        if found.backing or found.data_file:
+            raise Refused(
+                f"{source} was not imported",
+                why=f"it refers to another file, {found.backing or found.data_file}",
+                todo="Flatten it with 'qemu-img convert' first",
+            )
+        if found.format not in images.SOURCE_FORMATS:
+            raise Refused(f"{source} was not imported", why=f"its format {found.format} is not supported")
+        needed = await images.measure_image(source, found.format, chosen)
+
+        async def make(path: Path) -> None:
+            await images.convert_image(source, path, found.format, chosen, progress)
+
+        return await self._make(vmid, chosen, needed, make, name)
+
+    def _format(self, asked: str | None) -> str:
+        chosen = asked or self.capabilities.formats[0]
+        if chosen not in images.FORMATS:
+            raise Refused(
+                f"The storage {self.definition.id} cannot hold {chosen} images",
+                why=f"a directory holds {' and '.join(images.FORMATS)}",
+            )
+        return chosen
+
+    async def _make(
+        self, vmid: int, image_format: str, needed: int, make: Callable[[Path], Awaitable[None]], name: str | None
+    ) -> VolumeId:
+        """Let ``make`` write a file that has no volume's name, then give it one."""
+        if Content.IMAGES not in self.capabilities.content:
+            raise Refused(
+                f"The storage {self.definition.id} takes no disk images",
+                why=f"its content is {', '.join(self.definition.content)}",
+                todo="Add 'images' to its content, or choose another storage",
+            )
+        free = (await self.usage()).free
+        if needed + SPARE > free:
+            raise self._full(needed, free)
+        folder = self.root / "images" / str(vmid)
+        temporary = folder / f".{secrets.token_hex(8)}.tmp"
+        try:
+            await self._in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
+            await make(temporary)
+            return await self._publish(temporary, vmid, image_format, name)
+        except images.NoSpace as error:
+            raise self._full(needed, free) from error
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise self._full(needed, free) from error
+            raise OperationFailed(f"The storage {self.definition.id} failed", why=str(error)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if nothing is in it
+
+    async def _publish(self, temporary: Path, vmid: int, image_format: str, name: str | None) -> VolumeId:
+        """Give a complete file its name. When this is cancelled half-way, the name is taken away again."""
+        giving = asyncio.ensure_future(asyncio.to_thread(self._give_name, temporary, vmid, image_format, name))
+        try:
+            return await asyncio.shield(giving)
+        except asyncio.CancelledError:
+            given = await giving
+            self._where(given.name).unlink(missing_ok=True)
+            raise
+
+    def _give_name(self, temporary: Path, vmid: int, image_format: str, name: str | None) -> VolumeId:
+        """By a hard link, which unlike a rename never replaces what another node put there meanwhile."""
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        for number in range(MAX_DISKS):
+            chosen = name or f"{vmid}/vm-{vmid}-disk-{number}.{image_format}"
+            path = self._where(chosen)
+            if name is None and any(path.with_suffix(f".{other}").exists() for other in images.FORMATS):
+                continue
+            try:
+                os.link(temporary, path)
+            except FileExistsError as error:
+                if name:
+                    raise AlreadyExists(f"The volume {self.definition.id}:{name} already exists") from error
+                continue
+            descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            return VolumeId(self.definition.id, chosen)
+        raise Refused(f"The guest {vmid} gets no more disks on {self.definition.id}", why=f"it has {MAX_DISKS} already")
+
+    def _full(self, needed: int, free: int) -> Refused:
+        return images.NoSpace(
+            f"There is no space on the storage {self.definition.id}",
+            why=f"{needed} bytes are needed and {max(free - SPARE, 0)} bytes are free",
+            todo="Free space there or choose another storage; what had been begun was removed",
+        )
+
+    async def resize(self, name: str, size: int) -> None:
+        """Grow an image that no QEMU has open."""
+        found = await self.volume(name)
+        if found.content is not Content.IMAGES:
+            raise Refused(f"The volume {found.id} cannot be resized", why="it is no disk image")
+        if size < found.size:
+            raise Refused(
+                f"The volume {found.id} was not resized",
+                why=f"{size} bytes are less than its {found.size}, and shrinking loses data",
+                todo="Give a larger size",
+            )
+        await self._unused(name, "resized")
+        await images.resize_image(self._where(name), found.format, size)
+
+    async def delete(self, name: str) -> None:
+        """Remove a volume that no QEMU has open; the guest's folder goes with its last image."""
+        path = await self.path(name)
+        await self._unused(name, "removed")
+        await self._in_thread(path.unlink)
+        if IMAGE.fullmatch(name):
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # only if nothing is in it
+
+    async def _unused(self, name: str, done: str) -> None:
+        if await self._in_thread(lambda: is_locked(self._where(name))):
+            raise Conflict(
+                f"The volume {self.definition.id}:{name} was not {done}",
+                why="a QEMU has it open",
+                todo="Stop the guest that uses it first",
+            )
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """Run what may hang when a server is gone; ``Refused`` if it does."""
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                return await asyncio.to_thread(call)
+        except TimeoutError as error:
+            raise Refused(
+                f"The storage {self.definition.id} does not answer on this node",
+                why=f"the file system of {self.root} gave no answer within {ANSWER_TIMEOUT:g} s",
+                todo="Check the server or the disk behind it",
+            ) from error
+
+
+def _format_of(path: Path) -> str:
+    return path.suffix[1:] if path.suffix[1:] in images.SOURCE_FORMATS else "raw"
