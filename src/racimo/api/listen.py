@@ -1,0 +1,72 @@
+"""The sockets that the API listens on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from racimo.errors import Conflict, OperationFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BACKLOG = 128
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """A listening socket at ``path`` for the daemon's user alone. One left by a dead daemon is replaced.
+
+    Raises ``Conflict`` when another daemon serves there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if _answered(path):
+        raise Conflict(
+            f"Another daemon serves at {path}", why="it accepts connections",
+            todo="Stop it first: systemctl stop racimo-node",
+        )  # fmt: skip
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(fresh))
+        fresh.chmod(0o600)
+        listener.listen(BACKLOG)
+        fresh.rename(path)
+    except OSError as error:
+        listener.close()
+        raise OperationFailed(f"The API cannot be served at {path}", why=str(error)) from error
+    listener.setblocking(False)
+    return listener
+
+
+def tcp_socket(host: str | None, port: int) -> socket.socket:
+    """A listening TCP socket; ``host`` None is every address, IPv6 included where the kernel has it.
+
+    Raises ``OperationFailed`` when the address is taken or not this machine's.
+    """
+    try:
+        if host is None and socket.has_dualstack_ipv6():
+            listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        else:
+            family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
+            listener = socket.create_server((host or "", port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OperationFailed(
+            f"The API cannot be served at {host or '*'} port {port}", why=error.strerror or str(error),
+            todo="See who uses the port: ss -ltnp",
+        ) from error  # fmt: skip
+    listener.setblocking(False)
+    return listener
+
+
+def _answered(path: Path) -> bool:
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.settimeout(1.0)
+        probe.connect(str(path))
+        return True
+    except OSError:
+        return False
+    finally:
+        probe.close()
