@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ABSENT = 0
 """The revision to compare with when a key must not exist."""
 
+MAX_OPERATIONS = 100
+"""How many compares, and how many puts and deletes together, one transaction may hold, in every backend."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -61,10 +64,30 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one transaction did to the keys under a watched prefix, whole: never split over two changes."""
+    """What one transaction did to the keys under a watched prefix, whole: never split over two changes.
+
+    Without events it is a mark of progress: nothing else happened under the prefix up to ``revision``.
+    """
 
     revision: int
     events: tuple[Event, ...] = field(default_factory=tuple)
+
+
+def check_transaction(compares: Sequence[Compare], puts: Sequence[Put], deletes: Sequence[str]) -> None:
+    """What every backend demands of a transaction. Raises ``ValueError``."""
+    written = [put.key for put in puts] + list(deletes)
+    if len(set(written)) != len(written):
+        raise ValueError(f"A key stands twice in one transaction: {sorted(written)}")
+    if not all(written) or not all(compare.key for compare in compares):
+        raise ValueError("A transaction names an empty key")
+    if max(len(compares), len(written)) > MAX_OPERATIONS:
+        raise ValueError(f"More than {MAX_OPERATIONS} compares or writes in one transaction; commit it in parts")
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """The first key, in byte order, that sorts after every key starting with ``prefix``; None if there is none."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
 
 
 class Store(Protocol):
@@ -84,16 +107,19 @@ class Store(Protocol):
     ) -> int | None:
         """Commit ``puts`` and ``deletes`` together if all ``compares`` hold.
 
-        Returns the revision of the commit, or None when a compare failed (nothing was written). No key may stand twice
-        in ``puts`` and ``deletes``. Raises ``StoreUnknown`` when the answer was lost and the outcome could not be found
-        out; applied at most once in any case.
+        Returns the revision of the commit, or None when a compare failed (nothing was written). No key may be empty or
+        stand twice in ``puts`` and ``deletes``, and ``MAX_OPERATIONS`` holds: else ``ValueError``. Raises
+        ``StoreUnknown`` when the answer was lost and the outcome could not be found out; applied at most once in any
+        case.
         """
 
-    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Change]:
+    def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncIterator[Change]:
         """Changes under ``prefix`` with a revision greater than ``from_revision``, in order, each once, for ever.
 
         Raises ``WatchLost`` when they are no longer kept: list again and watch from the listing's revision. Survives
-        the change of the member that serves it.
+        the change of the member that serves it; ``StoreUnavailable`` when none serves it any more: watch again from
+        the last revision seen. With ``progress`` it also gives changes without events, whenever it is known that
+        nothing else happened up to a revision (one that may repeat itself).
         """
 
     async def revision(self) -> int:

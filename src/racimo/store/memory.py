@@ -7,7 +7,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from racimo.errors import StoreUnavailable, WatchLost
-from racimo.store.base import ABSENT, Change, Event, Listing, Stored
+from racimo.store.base import ABSENT, Change, Event, Listing, Stored, check_transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -38,6 +38,7 @@ class MemoryStore:
         self, compares: Sequence[Compare] = (), puts: Sequence[Put] = (), deletes: Sequence[str] = ()
     ) -> int | None:
         self._check()
+        check_transaction(compares, puts, deletes)
         for compare in compares:
             stored = self._records.get(compare.key)
             if (stored.revision if stored else ABSENT) != compare.revision:
@@ -56,8 +57,9 @@ class MemoryStore:
         self._wake()
         return self._revision
 
-    async def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Change]:
-        seen = from_revision
+    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncIterator[Change]:
+        self._check()
+        seen = told = from_revision
         while not self._closed:
             if seen < self._compacted:
                 raise WatchLost(f"Changes since revision {seen} are no longer kept", todo="List again")
@@ -66,7 +68,11 @@ class MemoryStore:
                 seen = change.revision
                 events = tuple(event for event in change.events if event.key.startswith(prefix))
                 if events:
+                    told = change.revision
                     yield Change(change.revision, events)
+            if progress and seen > told:
+                told = seen
+                yield Change(seen)
             if grown is self._grown and not self._closed:
                 await grown.wait()
 
