@@ -1,4 +1,5 @@
 """Create, join, leave, voters, witness, certificates, backup and recovery of the store.
 
-May import ``racimo.store``, ``racimo.model`` and ``racimo.errors``.
+``DatacenterService`` (service.py) is the door; the other files are one step or one noun each.
+May import ``racimo.store``, ``racimo.task``, ``racimo.model`` and ``racimo.errors``.
 """

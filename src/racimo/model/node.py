@@ -38,6 +38,8 @@ class Node(Record):
     address: str
     voter: bool = False
     witness: bool = False
+    leaving: bool = False
+    """It is on its way out: it is not chosen as a voter, and gets no guests."""
     joined: float = 0.0
     """Seconds since the epoch; for people only."""
     networks: dict[str, str] = field(default_factory=dict)

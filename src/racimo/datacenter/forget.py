@@ -1,0 +1,105 @@
+"""Taking a node out of the records, whole: nothing of it is left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from racimo.errors import Conflict
+from racimo.model.guest import RunState, Runtime
+
+if TYPE_CHECKING:
+    from racimo.model.guest import Guest
+    from racimo.store.base import Compare, Put
+    from racimo.store.collection import Held
+    from racimo.store.layout import Layout
+
+ATTEMPTS = 8
+CHUNK = 1000
+
+
+async def guests_of(layout: Layout, node: str) -> list[Held[Guest]]:
+    """The guests that belong to ``node``."""
+    return [held for held in (await layout.guests.all()).values() if held.record.node == node]
+
+
+async def forget_node(layout: Layout, name: str) -> None:
+    """Delete the node's record, heartbeat, status and locks, and its name in the storages, in one transaction.
+
+    Its guests must be gone. Raises ``Conflict`` when one came meanwhile. Nothing happens if the node is not there.
+    """
+    for _ in range(ATTEMPTS):
+        node = await layout.nodes.find(name)
+        compares: list[Compare] = [node.compare] if node else []
+        puts: list[Put] = []
+        deletes = [node.key] if node else []
+        deletes += [held.key for held in (await layout.locks.all()).values() if held.record.node == name]
+        for one in (await layout.heartbeats.find(name), await layout.node_statuses.find(name)):
+            deletes += [one.key] if one else []
+        term = await layout.manager.find("term")
+        if term is not None and term.record.node == name:
+            compares.append(term.compare)
+        for key, held in (await layout.storages.all()).items():
+            if name in held.record.nodes:
+                compares.append(held.compare)
+                rest = tuple(other for other in held.record.nodes if other != name)
+                if rest:
+                    puts.append(layout.storages.put(key, dataclasses.replace(held.record, nodes=rest), held))
+                else:
+                    deletes.append(held.key)
+        guests = await guests_of(layout, name)
+        if guests:
+            raise Conflict(
+                f"The node '{name}' has guests again",
+                why=", ".join(str(held.record.vmid) for held in guests),
+                todo="Move them and try again",
+            )
+        if not deletes or await layout.store.txn(compares, puts, deletes) is not None:
+            return
+    raise Conflict(f"The node '{name}' could not be removed", why="its records keep changing", todo="Try again")
+
+
+async def hand_over_guests(layout: Layout, name: str, target: str) -> list[int]:
+    """Give the guests of ``name`` to ``target``, each by one transaction that ends what ``name`` may do with it.
+
+    To be called only with a proof that ``name`` runs none of them. Returns their vmids.
+    """
+    moved: list[int] = []
+    for held in await guests_of(layout, name):
+        guest = dataclasses.replace(held.record, node=target, epoch=held.record.epoch + 1)
+        stopped = Runtime(
+            vmid=guest.vmid, node=target, epoch=guest.epoch, state=RunState.STOPPED, reason=f"taken over from {name}"
+        )
+        runtime = await layout.runtimes.find(guest.vmid)
+        compares = [held.compare, runtime.compare if runtime else layout.runtimes.absent(guest.vmid)]
+        puts = [layout.guests.put(guest.vmid, guest, held), layout.runtimes.put(guest.vmid, stopped, runtime)]
+        if await layout.store.txn(compares, puts) is None:
+            raise Conflict(f"Guest {guest.vmid} was changed while it was handed over", todo="Try again")
+        moved.append(guest.vmid)
+    return moved
+
+
+async def forget_guests(layout: Layout, name: str) -> list[int]:
+    """Delete the records of the guests of ``name``, as when their disks are lost with it. Returns their vmids."""
+    gone: list[int] = []
+    for held in await guests_of(layout, name):
+        vmid, sid = held.record.vmid, held.record.sid
+        runtime = await layout.runtimes.find(vmid)
+        deletes = [held.key, *([runtime.key] if runtime else [])]
+        deletes += [layout.outcomes.key(sid), layout.services.key(sid)]
+        if await layout.store.txn([held.compare], deletes=deletes) is None:
+            raise Conflict(f"Guest {vmid} was changed while it was deleted", todo="Try again")
+        gone.append(vmid)
+    return gone
+
+
+async def sweep_ghosts(layout: Layout) -> list[str]:
+    """Delete heartbeats and statuses of nodes that are no more, such as one written just as its node was removed."""
+    nodes = await layout.nodes.all()
+    swept: list[str] = []
+    beats, statuses = await layout.heartbeats.all(), await layout.node_statuses.all()
+    for name in sorted((beats.keys() | statuses.keys()) - nodes.keys()):
+        keys = [layout.heartbeats.key(name)] * (name in beats) + [layout.node_statuses.key(name)] * (name in statuses)
+        if await layout.store.txn([layout.nodes.absent(name)], deletes=keys) is not None:
+            swept.append(name)
+    return swept
