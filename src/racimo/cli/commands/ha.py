@@ -1,0 +1,128 @@
+"""``racimo ha``: which guests outlive their node, and what is being done about them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from racimo.cli.answer import Row, rows
+from racimo.cli.command import command, group
+from racimo.cli.parameters import NodeName, Sid, sid_of
+from racimo.cli.run import Started
+from racimo.cli.session import Session, part
+from racimo.cli.view import Column, Done, Facts, Page, Table
+from racimo.errors import BadParameter
+
+app = group("ha", "High availability: guests that run again elsewhere when their node is gone.")
+
+State = Annotated[
+    str | None,
+    typer.Option("--state", metavar="STATE", help="What you want of it: started, stopped, disabled or ignored."),
+]
+MaxRestart = Annotated[
+    int | None, typer.Option("--max-restart", min=0, help="How often it is started again on the same node.")
+]
+MaxRelocate = Annotated[int | None, typer.Option("--max-relocate", min=0, help="How often it is tried elsewhere.")]
+Comment = Annotated[str | None, typer.Option("--comment", metavar="TEXT", help="A note for people.")]
+
+_COLUMNS = (
+    Column("Guest", lambda entry: entry.text("sid")),
+    Column("State", lambda entry: entry.text("state")),
+    Column("Wanted", lambda entry: entry.text("request_state")),
+    Column("Node", lambda entry: entry.text("node")),
+    Column("Why", lambda entry: entry.text("why") or entry.text("status")),
+)
+_NODES = (
+    Column("Node", lambda entry: entry.text("node")),
+    Column("State", lambda entry: entry.text("health") or entry.text("status")),
+    Column("Why", lambda entry: entry.text("why")),
+)
+
+
+@command(
+    app, "add",
+    example="racimo ha add vm:100\nracimo ha add 100 --max-restart 2 --comment 'the web shop'",
+    then="racimo ha status",
+)  # fmt: skip
+async def add(
+    session: Session,
+    sid: Sid,
+    state: State = None,
+    max_restart: MaxRestart = None,
+    max_relocate: MaxRelocate = None,
+    comment: Comment = None,
+) -> Done:
+    """Put a guest under HA: it is started, and started elsewhere when its node is gone."""
+    sid = sid_of(sid)
+    answer = await session.post(
+        "/cluster/ha/resources",
+        sid=sid, state=state, max_restart=max_restart, max_relocate=max_relocate, comment=comment,
+    )  # fmt: skip
+    return Done(f"{sid} is under HA.", answer, "racimo ha status")
+
+
+@command(app, "remove", example="racimo ha remove vm:100", then="racimo ha status")
+async def remove(session: Session, sid: Sid) -> Done:
+    """Take a guest out of HA. It goes on as it is."""
+    sid = sid_of(sid)
+    answer = await session.delete(f"/cluster/ha/resources/{part(sid)}")
+    return Done(f"{sid} is no longer under HA; it goes on as it is.", answer)
+
+
+@command(app, "set", example="racimo ha set vm:100 --state stopped", then="racimo ha status")
+async def change(
+    session: Session,
+    sid: Sid,
+    state: State = None,
+    max_restart: MaxRestart = None,
+    max_relocate: MaxRelocate = None,
+    comment: Comment = None,
+) -> Done:
+    """Change what HA shall do with a guest. Setting the state to disabled, then to started, clears an error."""
+    sid = sid_of(sid)
+    given = {"state": state, "max_restart": max_restart, "max_relocate": max_relocate, "comment": comment}
+    if all(value is None for value in given.values()):
+        raise BadParameter({"--state": "nothing to change was given"}, todo=f"racimo ha set {sid} --state started")
+    answer = await session.put(f"/cluster/ha/resources/{part(sid)}", **given)
+    return Done(f"{sid} is changed.", answer, "racimo ha status")
+
+
+@command(app, "status", example="racimo ha status", then="racimo ha set SID --state disabled clears an error")
+async def status(session: Session) -> Page:
+    """Show who is manager, how it sees the nodes, and what it does about each guest, with the reason."""
+    answer = await session.get("/cluster/ha/status/current")
+    entries = rows(answer)
+    lines = [
+        (entry.text("type"), entry.text("status")) for entry in entries if entry.text("type") in ("quorum", "master")
+    ]
+    nodes = [entry for entry in entries if entry.text("type") in ("lrm", "node")]
+    guests = [entry for entry in entries if entry.text("type") == "service"]
+    names = {"quorum": "Quorum", "master": "Manager"}
+    head = Facts([(names[kind], text) for kind, text in lines], None)
+    empty = "No guest is under HA. Put one: racimo ha add vm:100"
+    return Page([head, Table(_NODES, nodes, "No node reports to HA."), Table(_COLUMNS, guests, empty)], answer)
+
+
+@command(app, "migrate", task=True, example="racimo ha migrate vm:100 n2", then="racimo ha status")
+async def migrate(session: Session, sid: Sid, node: NodeName) -> Started:
+    """Ask HA to move a guest live."""
+    return await _move(session, sid, node, "migrate")
+
+
+@command(app, "relocate", task=True, example="racimo ha relocate vm:100 n2", then="racimo ha status")
+async def relocate(session: Session, sid: Sid, node: NodeName) -> Started:
+    """Ask HA to stop a guest, move it and start it again."""
+    return await _move(session, sid, node, "relocate")
+
+
+async def _move(session: Session, sid: str, node: str, verb: str) -> Started:
+    sid = sid_of(sid)
+    answer = await session.post(f"/cluster/ha/resources/{part(sid)}/{verb}", node=node)
+    return Started(answer, f"HA was asked to {verb} {sid} to {node}.", "racimo ha status")
+
+
+def troubled(entry: Row) -> bool:
+    """Whether a guest under HA is not as it should be."""
+    wanted, state = entry.text("request_state"), entry.text("state")
+    return state in ("error", "fence", "recovery") or (wanted == "started" and state != "started")
