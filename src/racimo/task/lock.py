@@ -61,9 +61,11 @@ class Locks:
         *,
         clock: Callable[[], float] = time.time,
         wait: float = WAIT,
+        recheck: float = RECHECK,
     ) -> None:
         self._records, self._node, self._incarnation = layout.locks, node_name, incarnation
-        self._is_dead, self._clock, self._wait = is_dead, clock, wait
+        self._is_dead, self._clock, self._wait, self._recheck = is_dead, clock, wait, recheck
+        self.release_wait = RELEASE_WAIT
         self._queues: dict[str, _Queue] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -104,6 +106,11 @@ class Locks:
             queue.users -= 1
             if queue.users == 0:
                 self._queues.pop(subject, None)
+
+    async def idle(self) -> None:
+        """Wait until nothing is being given back in the background."""
+        while self._background:
+            await asyncio.wait(self._background)
 
     async def close(self) -> None:
         """Stop giving back what could not be given back; the next boot's incarnation breaks those locks."""
@@ -163,7 +170,7 @@ class Locks:
         """Wait until the record is written or deleted, or its holder is found dead."""
         watch = asyncio.create_task(self._next_change(held))
         try:
-            while not (await asyncio.wait({watch}, timeout=RECHECK))[0]:
+            while not (await asyncio.wait({watch}, timeout=self._recheck))[0]:
                 if self._breakable(held.record):
                     return
             watch.result()
@@ -188,7 +195,7 @@ class Locks:
     async def _release(self, subject: str, lock: Lock) -> None:
         """Give the record back, not to be cancelled; in the background if the store does not answer soon."""
         work = self._later(self._give_back(subject, lock))
-        await settled(asyncio.create_task(_bounded(work, RELEASE_WAIT)))
+        await settled(asyncio.create_task(_bounded(work, self.release_wait)))
 
     async def _give_back(self, subject: str, lock: Lock, *, taken: bool = True) -> None:
         """Delete our record, again and again until the store says what became of it."""
