@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from racimo.errors import StoreUnavailable
@@ -62,22 +62,17 @@ class SqliteStore:
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look(), name="sqlite watch")
         try:
-            while not self._closed:
+            while not self._over():
                 grown = self._grown
-                try:
-                    changes, newest = await self._do(lambda since=seen: self._file.changes(prefix, since))  # type: ignore[misc]
-                except StoreUnavailable:
-                    if self._closed:
-                        return
-                    raise
+                changes, newest = await self._do(partial(self._file.changes, prefix, seen))
                 for change in changes:
                     yield change
-                    if self._closed:
+                    if self._over():
                         return
-                if progress and newest > max([seen, *(change.revision for change in changes)]):
+                if progress and newest > (changes[-1].revision if changes else seen):
                     yield Change(newest)
                 seen = max(seen, newest)
-                if grown is self._grown and not self._closed:
+                if grown is self._grown and not self._over():
                     await grown.wait()
                 if self._failure is not None:
                     raise self._failure
@@ -122,12 +117,14 @@ class SqliteStore:
         self._failure = None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
+            await asyncio.wait([task])
 
     def _wake(self) -> None:
         self._grown.set()
         self._grown = asyncio.Event()
+
+    def _over(self) -> bool:
+        return self._closed
 
     def _check(self) -> None:
         if self._closed:

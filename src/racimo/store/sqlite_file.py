@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import contextmanager
 from itertools import groupby
@@ -64,10 +65,10 @@ class SqliteFile:
 
     def data_version(self) -> int:
         """A number that changes when another connection has committed."""
-        with self._errors("read"):
+        with self._errors("The store cannot be read"):
             return int(self._open().execute("PRAGMA data_version").fetchone()[0])
 
-    def changes(self, prefix: str, since: int) -> tuple[list[Change], int]:
+    def changes(self, prefix: str, since: int) -> tuple[Sequence[Change], int]:
         """Changes under ``prefix`` after revision ``since``, and the newest revision. Raises ``WatchLost``."""
         condition, bounds = _range(prefix)
         with self._read() as connection:
@@ -85,7 +86,7 @@ class SqliteFile:
         ], int(newest)
 
     def commit(self, compares: Sequence[Compare], puts: Sequence[Put], deletes: Sequence[str]) -> int | None:
-        with self._errors("write"):
+        with self._errors("The store cannot be written"):
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE" if puts or deletes else "BEGIN")
             try:
@@ -149,7 +150,7 @@ class SqliteFile:
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one state of the file."""
-        with self._errors("read"):
+        with self._errors("The store cannot be read"):
             connection = self._open()
             connection.execute("BEGIN")
             try:
@@ -169,6 +170,15 @@ class SqliteFile:
                 raise
             self._connection = connection
         return self._connection
+
+    def _make(self) -> None:
+        """The records hold keys and tokens: the file, and those that SQLite makes beside it, are for root alone."""
+        try:
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            todo = "Check that the folder exists and that there is space on its disk"
+            why = f"{self._path}: {error.strerror}"
+            raise StoreUnavailable("The store cannot be opened", why=why, todo=todo) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -193,7 +203,7 @@ class SqliteFile:
             raise
 
     @contextmanager
-    def _errors(self, verb: str) -> Iterator[None]:
+    def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -204,13 +214,7 @@ class SqliteFile:
                 sqlite3.SQLITE_READONLY: "Make the file system writable again",
                 sqlite3.SQLITE_IOERR: "Check the disk and the free space on it",
             }.get(_primary(error), "Restore the store from a backup")
-            raise StoreUnavailable(
-                f"The store cannot be {_past(verb)}", why=f"{self._path}: {error}", todo=todo
-            ) from error
-
-
-def _past(verb: str) -> str:
-    return {"read": "read", "write": "written"}[verb]
+            raise StoreUnavailable(what, why=f"{self._path}: {error}", todo=todo) from error
 
 
 def _primary(error: sqlite3.Error) -> int:
