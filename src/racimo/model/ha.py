@@ -106,6 +106,11 @@ class Service(Record):
     node: str
     epoch: int
     target: str = ""
+    attempt: int = 1
+    """Grows with each command to the agent; an ``Outcome`` with the same ``attempt`` and ``epoch`` answers it."""
+    guarded: bool = False
+    """Whether the owning node's agent has confirmed the guest's mark. Without it proof B is refused: the guest may have
+    been running before it became a resource, unknown to the guard."""
     restarts: int = 0
     relocations: int = 0
     failed_nodes: tuple[str, ...] = ()
@@ -133,7 +138,7 @@ class Outcome(Record):
     node: str
     epoch: int
     command: str
-    """``start``, ``stop``, ``migrate`` or ``relocate``."""
+    """``mark``, ``start``, ``stop`` or ``migrate``."""
     ok: bool
     error: str = ""
     attempt: int = 1

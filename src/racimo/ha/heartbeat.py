@@ -1,0 +1,226 @@
+"""The holder's side of the lease: show life in the store, and let HA guests run only while that was acknowledged.
+
+The lease is counted from before the acknowledged heartbeat was *sent*. A heartbeat is a compare-and-set on the node's
+own last one; when that fails for another reason than an own write whose answer was lost, this incarnation was fenced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from racimo.errors import StoreError
+from racimo.ha.timing import GUARD_SILENT_S, LONGEST, SECOND_NS
+from racimo.model.ha import Heartbeat
+from racimo.model.lease import Lease
+from racimo.store.base import ABSENT, Compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from racimo.ha.clock import Clock
+    from racimo.ha.timing import Profile
+    from racimo.store.layout import Layout
+
+log = structlog.get_logger()
+
+
+class Fenced(Exception):
+    """The store holds another heartbeat than ours, or none: another node may have our guests."""
+
+
+class LeaseKeeper(Protocol):
+    """Where the lease is written, and the guests that run by it."""
+
+    def read(self) -> Lease | None:
+        """The lease as it was last written, by an earlier process too."""
+
+    def write(self, lease: Lease) -> None:
+        """From now on this is the lease."""
+
+    def remove(self) -> None:
+        """From now on there is none."""
+
+    def begin(self, incarnation: str) -> None:
+        """A new incarnation begins."""
+
+    def guests(self) -> int:
+        """How many processes of HA guests are on this node."""
+
+    def kill(self) -> int:
+        """Kill them too, in case the guard does not; returns how many were killed."""
+
+    def guard_seen_ns(self) -> int:
+        """When the guard last reported, on CLOCK_BOOTTIME; 0 if never."""
+
+
+class Holder:
+    """Keeps the heartbeat and the lease of one node. ``profile`` gives the times in force."""
+
+    def __init__(
+        self, node: str, layout: Layout, keeper: LeaseKeeper, clock: Clock, profile: Callable[[], Profile]
+    ) -> None:
+        self.node, self.keeper, self.clock, self.profile = node, keeper, clock, profile
+        self._heartbeats = layout.heartbeats
+        self._store, self._key = layout.store, layout.heartbeats.key(node)
+        self.incarnation, self.sequence = "", 0
+        self.lease: Lease | None = None
+        self.leaving = False
+        self.acknowledged: Callable[[int], None] = lambda revision: None
+        """Called with the revision of each heartbeat that was acknowledged."""
+        self._revision, self._acked = ABSENT, 0
+        self._sent: dict[int, tuple[int, Profile]] = {}
+
+    def holds(self) -> bool:
+        """Whether HA guests may run here now, and whether the manager here may write."""
+        return self.lease is not None and self.lease.holds(self.clock.boottime_ns())
+
+    def left_s(self) -> float:
+        """Seconds until the guests are killed unless the lease is renewed; 0 without one."""
+        if self.lease is None:
+            return 0.0
+        left = self.lease.deadline_ns - self.lease.kill_margin_ns - self.clock.boottime_ns()
+        return max(0.0, left / SECOND_NS)
+
+    async def run(self) -> None:
+        """Beat for ever; begin anew after having been fenced."""
+        while True:
+            await self._begin()
+            try:
+                while True:
+                    started = self.clock.boottime_ns()
+                    await self.beat()
+                    spent = (self.clock.boottime_ns() - started) / SECOND_NS
+                    await self.clock.sleep(max(0.0, self.profile().beat - spent))
+            except Fenced as error:
+                self.lease = None
+                self.keeper.remove()
+                log.warning(
+                    "this node was fenced: its HA guests are killed", why=str(error), incarnation=self.incarnation
+                )
+
+    async def beat(self) -> None:
+        """Show life once. Raises ``Fenced``. That the store does not answer is logged, and the lease runs on."""
+        if not self._guarded():
+            log.warning("no heartbeat: the guard does not report", silent_s=self._guard_silence())
+            return
+        profile, sent = self.profile(), self.clock.boottime_ns()
+        self.sequence += 1
+        self._sent = {number: write for number, write in self._sent.items() if sent - write[0] < LONGEST.lease_ns}
+        self._sent[self.sequence] = (sent, profile)
+        self._cap(sent + profile.lease_ns)
+        record = Heartbeat(
+            node=self.node,
+            incarnation=self.incarnation,
+            sequence=self.sequence,
+            profile=profile.name,
+            leaving=self.leaving,
+        )
+        try:
+            async with asyncio.timeout(profile.write_timeout):
+                revision = await self._store.txn(
+                    [Compare(self._key, self._revision)], [self._heartbeats.put(self.node, record)]
+                )
+                if revision is None:
+                    await self._settle()
+                    return
+        except StoreError as error:
+            log.info("a heartbeat was not acknowledged", why=str(error), lease_left_s=round(self.left_s(), 2))
+            return
+        except TimeoutError:
+            log.info("a heartbeat was not acknowledged in time", lease_left_s=round(self.left_s(), 2))
+            return
+        self._acknowledge(self.sequence, revision)
+
+    async def _settle(self) -> None:
+        """Our compare failed: was an own write committed whose answer was lost, or were we fenced?"""
+        held = await self._heartbeats.find(self.node)
+        if held is None:
+            raise Fenced("the heartbeat was deleted from the store")
+        if held.record.incarnation != self.incarnation:
+            raise Fenced(f"the heartbeat is now that of incarnation {held.record.incarnation}")
+        if held.record.sequence <= self._acked:
+            # A write that was under way for long and came after the deletion: its incarnation is over all the same.
+            raise Fenced(f"the heartbeat went back to sequence {held.record.sequence}")
+        self._acknowledge(held.record.sequence, held.revision)
+
+    def _acknowledge(self, sequence: int, revision: int) -> None:
+        """The heartbeat ``sequence`` stands in the store: the lease lasts from when it was sent."""
+        self._revision, self._acked = revision, sequence
+        if write := self._sent.get(sequence):
+            sent, profile = write
+            self.lease = Lease(
+                deadline_ns=sent + profile.lease_ns,
+                kill_margin_ns=profile.kill_margin_ns,
+                watchdog_ns=profile.watchdog_ns,
+                incarnation=self.incarnation,
+                sequence=sequence,
+            )
+            self.keeper.write(self.lease)
+        self._sent = {number: write for number, write in self._sent.items() if number > sequence}
+        self.acknowledged(revision)
+
+    def _cap(self, deadline_ns: int) -> None:
+        """Observers may count by a shorter lease from now on, whether we hear of it or not."""
+        if self.lease is not None and self.lease.deadline_ns > deadline_ns:
+            lease = self.lease
+            self.lease = Lease(deadline_ns, lease.kill_margin_ns, lease.watchdog_ns, lease.incarnation, lease.sequence)
+            self.keeper.write(self.lease)
+
+    async def _begin(self) -> None:
+        """Carry on with the incarnation of an earlier process of this boot, or begin anew once no guest is left."""
+        self._sent.clear()
+        while True:
+            try:
+                async with asyncio.timeout(self.profile().write_timeout):
+                    held = await self._heartbeats.find(self.node)
+            except (StoreError, TimeoutError) as error:
+                log.info("no heartbeat yet: the store does not answer", why=str(error))
+                await self.clock.sleep(self.profile().beat)
+                continue
+            lease = self.keeper.read()
+            if held is not None and lease is not None and self._goes_on(held.record, lease):
+                self.incarnation, self.lease = lease.incarnation, lease
+                self.sequence, self._acked = max(held.record.sequence, lease.sequence) + 1, lease.sequence
+                self._revision = held.revision
+                log.info("carrying on with the lease of the process before", incarnation=self.incarnation)
+                return
+            self.lease = None
+            self.keeper.remove()
+            if self._guarded() and not self.keeper.guests():
+                self.incarnation, self.sequence, self._acked = uuid.uuid4().hex[:16], 0, 0
+                self._revision = held.revision if held else ABSENT
+                self.keeper.begin(self.incarnation)
+                log.info("a new incarnation begins", incarnation=self.incarnation)
+                return
+            log.warning(
+                "no heartbeat until no HA guest is left and the guard reports",
+                guests=self.keeper.guests(),
+                guard_silent_s=self._guard_silence(),
+            )
+            await self.clock.sleep(0.2)
+
+    @staticmethod
+    def _goes_on(heartbeat: Heartbeat, lease: Lease) -> bool:
+        """Nobody fenced the incarnation that the lease file speaks of."""
+        return heartbeat.incarnation == lease.incarnation and heartbeat.sequence >= lease.sequence
+
+    def _guard_silence(self) -> float:
+        seen = self.keeper.guard_seen_ns()
+        return round((self.clock.boottime_ns() - seen) / SECOND_NS, 2)
+
+    def _guarded(self) -> bool:
+        return self.keeper.guard_seen_ns() > 0 and self._guard_silence() < GUARD_SILENT_S
+
+    async def kill_in_time(self) -> None:
+        """The second killer: should the guard not do it, kill the HA guests when the margin is reached. For ever."""
+        while True:
+            await self.clock.sleep(0.25)
+            # Before this process has settled it, what an earlier one left in the file counts.
+            lease = self.lease if self.incarnation else self.keeper.read()
+            holds = lease is not None and lease.holds(self.clock.boottime_ns())
+            if not holds and (killed := self.keeper.kill()):
+                log.warning("killed HA guests without a lease, before the guard did", processes=killed)

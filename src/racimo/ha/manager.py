@@ -1,0 +1,193 @@
+"""The HA manager where it is elected: looks, decides, and commits each decision if all it was based on still stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from racimo.errors import StoreError
+from racimo.ha.commit import Commit
+from racimo.ha.decide import decide
+from racimo.ha.feasible import allowed_nodes
+from racimo.ha.states import Fence, Snapshot
+from racimo.model.ha import ManagerTerm
+from racimo.model.record import Record
+from racimo.store.base import Compare
+
+if TYPE_CHECKING:
+    from racimo.ha.clock import Clock
+    from racimo.ha.heartbeat import Holder
+    from racimo.ha.observer import Observer
+    from racimo.ha.states import Decision
+    from racimo.ha.view import Records, View
+    from racimo.store.collection import Held
+
+log = structlog.get_logger()
+
+R = TypeVar("R", bound=Record)
+
+TERM = "term"
+CANDIDATES = 7
+IDLE_S = 1.0
+"""How often a candidate looks when nothing happens and nothing is due: the election of a manager may be."""
+RETRY_S = 0.3
+
+
+class Manager:
+    """Elects itself when there is none, and manages while its own lease holds."""
+
+    def __init__(self, node: str, view: View, observer: Observer, holder: Holder, clock: Clock) -> None:
+        self.node, self.view, self.observer, self.holder, self.clock = node, view, observer, holder, clock
+        self._wake = asyncio.Event()
+        self._term = 0
+        self._committed = 0
+        self.last_turn_s = 0.0
+        view.listen(self._wake.set)
+
+    @property
+    def manages(self) -> bool:
+        """Whether this node is the manager now, as far as it knows."""
+        return self._standing() is not None and self.holder.holds()
+
+    async def run(self) -> None:
+        """Take turns, for ever: when something changed, and when something is due."""
+        while True:
+            self._wake.clear()
+            try:
+                due = await self.turn()
+            except StoreError as error:
+                log.info("a manager's turn was broken off", why=str(error))
+                due = self.clock.monotonic() + RETRY_S
+            wait = IDLE_S if due is None else min(IDLE_S, max(0.001, due - self.clock.monotonic()))
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def turn(self) -> float | None:
+        """Look once and act. Returns when the next look is due on the clock (None: at the next change)."""
+        now = self.clock.monotonic()
+        if not self.holder.holds() or not self.observer.in_touch(now) or self.view.revision < self._committed:
+            return None
+        if self._standing() is None:
+            await self._stand()
+            return None
+        started = time.perf_counter()
+        basis = self.view.copy()
+        turn = decide(self.snapshot(basis), now)
+        self.last_turn_s = time.perf_counter() - started
+        for decision in turn.decisions:
+            if not self.holder.holds():
+                log.warning("no lease of its own: the manager stops acting", term=self._term)
+                return None
+            if not await self._commit(decision, basis):
+                return None
+        return turn.next_wake
+
+    def snapshot(self, view: Records) -> Snapshot:
+        """What ``decide`` is to look at, from one revision of the store."""
+        now = self.clock.monotonic()
+        guests = {held.record.sid: held.record for held in view.guests.values()}
+        storages = {name: held.record for name, held in view.storages.items()}
+        members = [name for name, held in view.nodes.items() if not held.record.witness]
+        return Snapshot(
+            term=self._term,
+            wall=self.clock.wall(),
+            nodes=_records(view.nodes),
+            heartbeats=_records(view.heartbeats),
+            sightings=self.observer.sightings(now),
+            statuses=_records(view.node_statuses),
+            resources=_records(view.resources),
+            services=_records(view.services),
+            outcomes=_records(view.outcomes),
+            guests=guests,
+            runtimes={f"vm:{vmid}": held.record for vmid, held in view.runtimes.items()},
+            locks={f"vm:{name[7:]}": held.record for name, held in view.locks.items() if name.startswith("guests/")},
+            allowed={sid: allowed_nodes(guests[sid], storages, members) for sid in view.resources if sid in guests},
+        )
+
+    # election
+
+    def _standing(self) -> Held[ManagerTerm] | None:
+        """The term record, if it is this manager's own."""
+        held = self.view.manager.get(TERM)
+        if held is None or not self._term:
+            return None
+        own = (self.node, self.holder.incarnation, self._term)
+        return held if (held.record.node, held.record.incarnation, held.record.term) == own else None
+
+    def _is_candidate(self) -> bool:
+        members = [
+            held.record
+            for name, held in self.view.nodes.items()
+            if not held.record.witness and name in self.view.heartbeats
+        ]
+        members.sort(key=lambda node: (not node.voter, node.name))
+        return self.node in [node.name for node in members[:CANDIDATES]]
+
+    def _vacant(self, term: ManagerTerm) -> tuple[str, list[Compare]] | None:
+        """Why the term may be taken over and what the transaction has to compare; None while its manager may act."""
+        if term.node == self.node:
+            return "it was an earlier process of this node", []
+        heartbeat = self.view.heartbeats.get(term.node)
+        if heartbeat is None:
+            return f"{term.node} has no heartbeat", [self.view.layout.heartbeats.absent(term.node)]
+        if heartbeat.record.incarnation != term.incarnation:
+            return f"{term.node} has begun a new incarnation since", [heartbeat.compare]
+        seen = self.observer.revision(term.node)
+        if seen is not None and self.observer.expired(term.node, self.clock.monotonic()):
+            return f"{term.node}'s lease ran out", [Compare(heartbeat.key, seen)]
+        return None
+
+    async def _stand(self) -> None:
+        """Become manager, if there is none and nobody is quicker."""
+        if not self._is_candidate():
+            return
+        held, collection = self.view.manager.get(TERM), self.view.layout.manager
+        compares = [held.compare if held else collection.absent(TERM)]
+        why, number = "there was no manager", 1
+        if held is not None:
+            vacant = self._vacant(held.record)
+            if vacant is None:
+                return
+            why, number = vacant[0], held.record.term + 1
+            compares += vacant[1]
+        term = ManagerTerm(node=self.node, incarnation=self.holder.incarnation, term=number)
+        revision = await self.view.store.txn(compares, [collection.put(TERM, term, held)])
+        if revision is None:
+            if why.endswith("ran out"):
+                self.view.restart("another manager than the one in view")
+            return
+        self._term, self._committed = number, revision
+        log.info("this node is the HA manager now", term=number, why=why)
+
+    async def resign(self) -> None:
+        """Leave the office to whoever is quickest."""
+        held = self._standing()
+        if held is not None:
+            await self.view.store.txn([held.compare], deletes=[held.key])
+            self._term = 0
+
+    # commits
+
+    async def _commit(self, decision: Decision, basis: Records) -> bool:
+        """Write one decision, if everything it was based on still stands."""
+        term = basis.manager[TERM].compare
+        commit = Commit(self.view.layout, basis, term)
+        revision = await self.view.store.txn(*commit.transaction(decision))
+        if revision is None:
+            log.info("a decision was overtaken", decision=decision.why)
+            if isinstance(decision, Fence):
+                self.view.restart(f"a newer heartbeat of {decision.node} than the one in view")
+            return False
+        self._committed = max(self._committed, revision)
+        log.info(decision.why, term=self._term)
+        return True
+
+
+def _records(table: dict[str, Held[R]]) -> dict[str, R]:
+    return {name: held.record for name, held in table.items()}

@@ -1,0 +1,92 @@
+"""Which nodes still show life, on this node's own monotonic clock.
+
+A node's count starts when its newest heartbeat is *seen*, which is after it was sent; so it never ends before the
+holder's lease. Having been out of touch with the store delays what is expired, never hastens it: the count itself
+stays right (an unchanged heartbeat was not renewed), but nodes get time to come back before they are fenced for an
+outage that struck all. A take-over still compares the heartbeat's revision, so a wrong view costs a failed transaction
+at most.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from racimo.ha.states import Sighting
+from racimo.ha.timing import LONGEST, Profile, profile_named
+from racimo.store.base import ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    revision: int
+    since: float
+    profile: Profile
+
+
+class Observer:
+    """Sees heartbeats; times are seconds on the clock of the caller. ``beat`` is the own node's, in seconds."""
+
+    def __init__(self, beat: float, now: float) -> None:
+        self.beat = beat
+        self._seen: dict[str, _Seen] = {}
+        self._contact, self._back, self._gap = now, now, 0.0
+
+    def contact(self, now: float) -> None:
+        """The store answered, and what it said is in our view. After a gap all nodes get time to come back."""
+        gap = now - self._contact
+        if gap > self._longest_silence:
+            self._back, self._gap = now, gap
+        self._contact = now
+
+    @property
+    def _longest_silence(self) -> float:
+        return 3 * self.beat
+
+    def in_touch(self, now: float) -> bool:
+        """Whether the store was heard of lately, so that silence of a node means something."""
+        return now - self._contact <= self._longest_silence
+
+    def see(self, node: str, revision: int, profile: str, now: float) -> None:
+        """What stands in the store as ``node``'s heartbeat now; ``ABSENT`` as revision if there is none."""
+        seen = self._seen.get(node)
+        if seen is not None and seen.revision == revision:
+            return
+        last = seen.profile if seen is not None else LONGEST
+        self._seen[node] = _Seen(revision, now, last if revision == ABSENT else profile_named(profile))
+
+    def forget(self, node: str) -> None:
+        """The node is neither a member nor has it a heartbeat."""
+        self._seen.pop(node, None)
+
+    def revision(self, node: str) -> int | None:
+        """The revision of the heartbeat that the count is about; None if the node was never looked for."""
+        seen = self._seen.get(node)
+        return seen.revision if seen else None
+
+    def sighting(self, node: str, now: float) -> Sighting | None:
+        """What ``decide`` is to know; None if the node was never looked for."""
+        seen = self._seen.get(node)
+        if seen is None:
+            return None
+        suspect = seen.since + seen.profile.suspect
+        if not self.in_touch(now):
+            return Sighting(seen.since, suspect, seen.revision, math.inf)
+        expires = max(seen.since + seen.profile.expiry, self._comes_back_by(seen.profile))
+        return Sighting(seen.since, suspect, seen.revision, expires)
+
+    def expired(self, node: str, now: float) -> bool:
+        """Whether the node's lease has provably run out."""
+        sighting = self.sighting(node, now)
+        return sighting is not None and now >= sighting.expires
+
+    def sightings(self, now: float) -> dict[str, Sighting]:
+        """All nodes that are looked for."""
+        found = {node: self.sighting(node, now) for node in self._seen}
+        return {node: sighting for node, sighting in found.items() if sighting is not None}
+
+    def _comes_back_by(self, profile: Profile) -> float:
+        """After an outage that outlasted a lease a full period, after a shorter one half a lease."""
+        if not self._gap:
+            return -math.inf
+        return self._back + (profile.expiry if self._gap >= profile.lease else profile.lease / 2)

@@ -1,0 +1,148 @@
+"""What the manager looks at and what it can decide: frozen, without I/O and without a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from racimo.model.guest import RunState
+from racimo.model.ha import HistoryEntry, ServiceState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from racimo.model.guest import Guest, Lock, Runtime
+    from racimo.model.ha import Heartbeat, NodeStatus, Outcome, Resource, Service
+    from racimo.model.node import Node
+
+HISTORY_LENGTH = 20
+
+COMMANDED = {
+    ServiceState.REQUEST_START: "start",
+    ServiceState.REQUEST_STOP: "stop",
+    ServiceState.MIGRATE: "migrate",
+    ServiceState.RELOCATE: "stop",
+}
+"""What the owning node's agent has to do while a service is in a state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the observer knows of one node's sign of life. Seconds on the observer's own monotonic clock."""
+
+    since: float
+    """When what stands in the store now was first seen."""
+    suspect: float
+    """When the node is called unknown unless something newer is seen."""
+    revision: int
+    """The revision of the heartbeat that stands there; 0 for none."""
+    expires: float
+    """When the lease has provably run out unless something newer is seen; infinite while the store is out of touch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that one turn of ``decide`` knows. Guests and what concerns them go by sid, such as ``vm:100``."""
+
+    term: int
+    wall: float = 0.0
+    """Seconds since the epoch; for people only."""
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
+    sightings: Mapping[str, Sighting] = field(default_factory=dict)
+    statuses: Mapping[str, NodeStatus] = field(default_factory=dict)
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+    services: Mapping[str, Service] = field(default_factory=dict)
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    guests: Mapping[str, Guest] = field(default_factory=dict)
+    runtimes: Mapping[str, Runtime] = field(default_factory=dict)
+    locks: Mapping[str, Lock] = field(default_factory=dict)
+    allowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The nodes that can run each guest: those that have its storages. A guest not named can run on any."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """Write what the manager holds of a node; None: forget it."""
+
+    node: str
+    status: NodeStatus | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """End a node's incarnation: delete its last heartbeat, if nothing newer came, and write down the proof."""
+
+    node: str
+    revision: int
+    """Of the heartbeat that the proof is about; 0 where there is none."""
+    status: NodeStatus
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceChange:
+    """Write a service; None: forget it and its outcome. ``clear_target``: the request to move was settled."""
+
+    sid: str
+    service: Service | None
+    why: str
+    clear_target: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Give a guest that is proven not to run to another node, under its next epoch."""
+
+    sid: str
+    guest: Guest
+    runtime: Runtime
+    service: Service
+    why: str
+    fenced: str = ""
+    """Proof B: the node whose lease has run out and who has had no heartbeat since. Empty: proof C, its own word."""
+    clear_target: bool = False
+
+
+Decision = NodeChange | Fence | ServiceChange | Move
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn decided, and when the next is due on the observer's clock (None: only when something happens)."""
+
+    decisions: tuple[Decision, ...] = ()
+    next_wake: float | None = None
+
+
+def stopped(guest: Guest, runtime: Runtime | None) -> bool:
+    """Proof C: the owner's own word, for the guest's present node and epoch, that it does not run.
+
+    No ``Runtime`` at all is such a word too: it is written before a process is started.
+    """
+    if runtime is None:
+        return True
+    return runtime.state is RunState.STOPPED and (runtime.node, runtime.epoch) == (guest.node, guest.epoch)
+
+
+def running(guest: Guest, runtime: Runtime | None) -> bool:
+    """The owner's word, for the present node and epoch, that the guest runs."""
+    return (
+        runtime is not None
+        and runtime.state in (RunState.RUNNING, RunState.PAUSED)
+        and (runtime.node, runtime.epoch) == (guest.node, guest.epoch)
+    )
+
+
+def answered(service: Service, outcome: Outcome | None) -> Outcome | None:
+    """The agent's answer to the service's present command, or None while there is none."""
+    if outcome is None or (outcome.node, outcome.epoch) != (service.node, service.epoch):
+        return None
+    return outcome if outcome.attempt == service.attempt and outcome.command != "mark" else None
+
+
+def with_history(service: Service, wall: float, term: int, what: str) -> Service:
+    """``service`` with one more line of history that repeats its ``why``."""
+    entry = HistoryEntry(at=wall, what=what, why=service.why, term=term)
+    return replace(service, history=(*service.history, entry)[-HISTORY_LENGTH:])

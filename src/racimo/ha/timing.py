@@ -1,0 +1,86 @@
+"""The times of high availability: how often a node shows life, how long a lease lasts, when a node counts as dead.
+
+Standard library only. The lease file's format is in ``racimo.model.lease``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SECOND_NS = 1_000_000_000
+
+GUARD_TICK_S = 0.05
+"""How often the guard looks at the lease."""
+
+GUARD_REPORT_S = 0.2
+"""How often the guard says that it is alive."""
+
+GUARD_SILENT_S = 3.0
+"""A guard that has not reported for so long is taken for dead: no lease is renewed until it is back."""
+
+DRIFT = 1.05
+"""An observer's clock may run this much faster than the holder's."""
+
+SLACK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One set of times, in seconds."""
+
+    name: str
+    beat: float
+    """Between two heartbeats."""
+    lease: float
+    """How long a lease lasts, from before its heartbeat was sent."""
+    kill_margin: float
+    """How long before the lease's end the node's HA guests are killed."""
+    watchdog: float
+    """The hardware watchdog's time-out."""
+
+    @property
+    def expiry(self) -> float:
+        """An observer that has seen no newer heartbeat for so long knows that the holder's lease has run out."""
+        return self.lease * DRIFT + SLACK_S
+
+    @property
+    def suspect(self) -> float:
+        """After so long without a heartbeat the node is called unknown."""
+        return self.beat * 3
+
+    @property
+    def write_timeout(self) -> float:
+        """How long one heartbeat's write may take before the next is tried."""
+        return self.lease / 5
+
+    @property
+    def lease_ns(self) -> int:
+        """``lease`` in nanoseconds."""
+        return round(self.lease * SECOND_NS)
+
+    @property
+    def kill_margin_ns(self) -> int:
+        """``kill_margin`` in nanoseconds."""
+        return round(self.kill_margin * SECOND_NS)
+
+    @property
+    def watchdog_ns(self) -> int:
+        """``watchdog`` in nanoseconds."""
+        return round(self.watchdog * SECOND_NS)
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("default", beat=1.0, lease=10.0, kill_margin=3.0, watchdog=5.0),
+        Profile("fast", beat=0.5, lease=5.0, kill_margin=1.5, watchdog=2.0),
+        Profile("patient", beat=2.0, lease=30.0, kill_margin=8.0, watchdog=10.0),
+    )
+}
+
+LONGEST = max(PROFILES.values(), key=lambda profile: profile.lease)
+
+
+def profile_named(name: str) -> Profile:
+    """The profile ``name``; for an unknown one (a newer version's) the one with the longest lease, which is safe."""
+    return PROFILES.get(name, LONGEST)

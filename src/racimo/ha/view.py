@@ -1,0 +1,149 @@
+"""The records that HA decides by, kept in memory by a watch. Each transaction is applied whole."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from racimo.errors import StoreError
+from racimo.store.layout import ROOT, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from racimo.ha.clock import Clock
+    from racimo.model.datacenter import Datacenter
+    from racimo.model.guest import Guest, Lock, Runtime
+    from racimo.model.ha import Heartbeat, ManagerTerm, NodeStatus, Outcome, Resource, Service
+    from racimo.model.node import Node
+    from racimo.model.storage import Storage
+    from racimo.store.base import Store
+    from racimo.store.collection import Collection, Held
+
+log = structlog.get_logger()
+
+RETRY_S = 0.5
+
+TABLES = (
+    "datacenter",
+    "nodes",
+    "guests",
+    "runtimes",
+    "storages",
+    "locks",
+    "resources",
+    "heartbeats",
+    "manager",
+    "node_statuses",
+    "services",
+    "outcomes",
+)
+
+
+class Records:
+    """All records that HA decides by, by collection and name, as of ``revision`` (0: nothing was read yet)."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.datacenter: dict[str, Held[Datacenter]] = {}
+        self.nodes: dict[str, Held[Node]] = {}
+        self.guests: dict[str, Held[Guest]] = {}
+        self.runtimes: dict[str, Held[Runtime]] = {}
+        self.storages: dict[str, Held[Storage]] = {}
+        self.locks: dict[str, Held[Lock]] = {}
+        self.resources: dict[str, Held[Resource]] = {}
+        self.heartbeats: dict[str, Held[Heartbeat]] = {}
+        self.manager: dict[str, Held[ManagerTerm]] = {}
+        self.node_statuses: dict[str, Held[NodeStatus]] = {}
+        self.services: dict[str, Held[Service]] = {}
+        self.outcomes: dict[str, Held[Outcome]] = {}
+
+    def copy(self) -> Records:
+        """The records of this moment: what a decision was based on stays what it was while others write."""
+        copy = Records()
+        copy.revision = self.revision
+        for name in TABLES:
+            setattr(copy, name, dict(getattr(self, name)))
+        return copy
+
+
+class View(Records):
+    """The records as a watch keeps them."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        super().__init__()
+        self.layout, self.clock = Layout(store), clock
+        self._tables: list[tuple[Collection[Any], dict[str, Held[Any]]]] = [
+            (getattr(self.layout, name), getattr(self, name)) for name in TABLES
+        ]
+        self._listeners: list[Callable[[], None]] = []
+        self._patience: asyncio.Timeout | None = None
+
+    @property
+    def store(self) -> Store:
+        """What is watched."""
+        return self.layout.store
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after each change; it must not block."""
+        self._listeners.append(listener)
+
+    def restart(self, why: str) -> None:
+        """Leave the present watch, list again and watch from there."""
+        log.warning("the view of the store is read anew", why=why, revision=self.revision)
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
+    async def run(self) -> None:
+        """Read and follow, for ever. Errors of the store are waited out."""
+        while True:
+            try:
+                async with asyncio.timeout(None) as self._patience:
+                    await self._read()
+                    await self._follow()
+            except StoreError as error:
+                log.info("the store cannot be watched now", why=str(error))
+            except TimeoutError:
+                continue
+            finally:
+                self._patience = None
+            await self.clock.sleep(RETRY_S)
+
+    async def _read(self) -> None:
+        listing = await self.store.list(ROOT)
+        for _, records in self._tables:
+            records.clear()
+        for stored in listing.records:
+            self._apply(stored.key, stored.value, stored.revision)
+        self.revision = listing.revision
+        self._tell()
+
+    async def _follow(self) -> None:
+        async with aclosing(self.store.watch(ROOT, self.revision)) as changes:  # type: ignore[type-var]
+            async for change in changes:
+                for event in change.events:
+                    self._apply(event.key, event.value, event.revision)
+                self.revision = change.revision
+                self._tell()
+
+    def _apply(self, key: str, value: bytes | None, revision: int) -> None:
+        for collection, records in self._tables:
+            if not key.startswith(collection.prefix):
+                continue
+            name = key.removeprefix(collection.prefix)
+            if value is None:
+                records.pop(name, None)
+                return
+            try:
+                records[name] = collection.decode(key, value, revision)
+            except StoreError:
+                records.pop(name, None)
+                log.exception("a record is passed over", key=key)
+            return
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
