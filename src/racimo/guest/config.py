@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from racimo.errors import BadParameter, Conflict
+from racimo.guest.config_new import fill_in
 from racimo.guest.config_options import FAMILIES, OPTIONS, REFUSED, SCALARS, Applies, option_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from racimo.guest.devices import Agent, Cpu, IpConfig, Meta, NetworkDevice, Rng, Smbios, Startup, Vga
     from racimo.guest.drives import Drive
@@ -232,12 +234,18 @@ def applies(key: str) -> Applies:
 
 
 def apply_change(
-    mapping: Mapping[str, str], values: Mapping[str, str], delete: Iterable[str] = (), digest: str = ""
+    mapping: Mapping[str, str],
+    values: Mapping[str, str],
+    delete: Iterable[str] = (),
+    digest: str = "",
+    *,
+    randbits: Callable[[int], int] = secrets.randbits,
 ) -> Change:
     """Set and delete keys. With ``digest``, only if the configuration is still the one with that digest.
 
-    Raises ``Conflict`` if it changed meanwhile, and ``BadParameter`` for what does not fit; a key that is to be deleted
-    and is not set is no error, one that does not exist is.
+    ``values`` are as a person gave them; ``racimo.guest.config_new.fill_in`` completes them. Raises ``Conflict`` if the
+    configuration changed meanwhile, and ``BadParameter`` for what does not fit. To delete a key that is not set is no
+    error, to delete one that does not exist is.
     """
     old = parse_config(mapping)
     if digest and digest != old.digest:
@@ -251,7 +259,7 @@ def apply_change(
     wrong |= {key: _why_unknown(key) for key in removed if option_of(key) is None}
     if wrong:
         raise BadParameter(wrong)
-    before = old.to_mapping()
-    after = parse_config({**{key: value for key, value in before.items() if key not in removed}, **values}).to_mapping()
+    before, given = old.to_mapping(), fill_in(values, randbits)
+    after = parse_config({**{key: value for key, value in before.items() if key not in removed}, **given}).to_mapping()
     changed = frozenset(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     return Change(mapping=after, changed=changed)

@@ -23,6 +23,7 @@ from racimo.guest.devices import (
 )
 from racimo.guest.drives import BUSES, DRIVE
 from racimo.guest.kinds import BOOLEAN, Kind, choice, integer, number, pattern, text, word_list
+from racimo.guest.password import is_hash
 
 
 class Applies(StrEnum):
@@ -79,7 +80,7 @@ def _parse_memory(value: str) -> int:
 
 
 def _parse_hash(value: str) -> str:
-    if not re.fullmatch(r"\$[a-z0-9]{1,6}\$[./A-Za-z0-9$=,]{8,200}", value):
+    if not is_hash(value):
         raise ValueError("must be a password hash of crypt(5), such as $6$...")
     return value
 

@@ -75,19 +75,18 @@ def probe_firmware() -> bytes:
         + struct.pack("<IH", ROM_BASE + protected, 0x08),
         protected: b"\x66\xb8\x10\x00\x8e\xd8\x8e\xc0\x8e\xd0"  # ds = es = ss = 0x10
         b"\xc7\x05\x00\x10\x00\x00\x03\x20\x00\x00"  # PML4[0] -> 0x2000
-        + b"\xc7\x05\x00\x20\x00\x00\x03\x30\x00\x00"  # PDPT[0] -> 0x3000
-        + b"\xc7\x05\x00\x30\x00\x00\x83\x00\x00\x00"  # PD[0]: 2 MiB at 0
-        + b"\xb8\x00\x10\x00\x00\x0f\x22\xd8"  # cr3 = PML4
-        + b"\x0f\x20\xe0\x83\xc8\x20\x0f\x22\xe0"  # cr4 |= PAE
-        + b"\xb9\x80\x00\x00\xc0\x0f\x32\x0d\x00\x01\x00\x00\x0f\x30"  # EFER |= LME
-        + b"\x0f\x20\xc0\x0d\x00\x00\x00\x80\x0f\x22\xc0"  # cr0 |= PG
-        + b"\xea"  # jmp 0x18:long
-        + struct.pack("<IH", ROM_BASE + long, 0x18),
+        b"\xc7\x05\x00\x20\x00\x00\x03\x30\x00\x00"  # PDPT[0] -> 0x3000
+        b"\xc7\x05\x00\x30\x00\x00\x83\x00\x00\x00"  # PD[0]: 2 MiB at 0
+        b"\xb8\x00\x10\x00\x00\x0f\x22\xd8"  # cr3 = PML4
+        b"\x0f\x20\xe0\x83\xc8\x20\x0f\x22\xe0"  # cr4 |= PAE
+        b"\xb9\x80\x00\x00\xc0\x0f\x32\x0d\x00\x01\x00\x00\x0f\x30"  # EFER |= LME
+        b"\x0f\x20\xc0\x0d\x00\x00\x00\x80\x0f\x22\xc0"  # cr0 |= PG
+        b"\xea" + struct.pack("<IH", ROM_BASE + long, 0x18),  # jmp 0x18:long
         long: b"\x48\xb8\x00\x00\x00\x00\x01\x00\x00\x00"  # rax = 1 << 32
         b"\xb9\x40\x42\x0f\x00"  # ecx = 1,000,000
-        + b"\x48\xff\xc0\xff\xc9\x75\xf9"  # do rax += 1 while ecx -= 1
-        + b"\x48\xc1\xe8\x20"  # rax >>= 32
-        + b"\x04"  # al += (PROBE_EXIT >> 1) - 1
+        b"\x48\xff\xc0\xff\xc9\x75\xf9"  # do rax += 1 while ecx -= 1
+        b"\x48\xc1\xe8\x20"  # rax >>= 32
+        b"\x04"  # al += (PROBE_EXIT >> 1) - 1
         + struct.pack("<B", (PROBE_EXIT >> 1) - 1)
         + b"\x66\xba"  # dx = DEBUG_PORT
         + struct.pack("<H", DEBUG_PORT)
