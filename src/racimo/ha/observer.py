@@ -59,6 +59,10 @@ class Observer:
         """The node is neither a member nor has it a heartbeat."""
         self._seen.pop(node, None)
 
+    def nodes(self) -> list[str]:
+        """The nodes that are looked for."""
+        return list(self._seen)
+
     def revision(self, node: str) -> int | None:
         """The revision of the heartbeat that the count is about; None if the node was never looked for."""
         seen = self._seen.get(node)

@@ -1,0 +1,105 @@
+"""The parts of HA on one node, wired together over one store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+from racimo.ha.agent import Agent, Marks
+from racimo.ha.heartbeat import Holder, LeaseKeeper
+from racimo.ha.manager import Manager
+from racimo.ha.observer import Observer
+from racimo.ha.timing import Profile, profile_named
+from racimo.ha.view import View
+from racimo.store.base import ABSENT
+
+if TYPE_CHECKING:
+    from racimo.ha.clock import Clock
+    from racimo.ha.node_client import NodeOperations
+    from racimo.store.base import Store
+
+
+class Keeper(LeaseKeeper, Marks, Protocol):
+    """What HA keeps on the node: lease, marks, processes."""
+
+
+class HaNode:
+    """Heartbeat, view, observer, agent and manager of one node."""
+
+    def __init__(self, node: str, store: Store, keeper: Keeper, operations: NodeOperations, clock: Clock) -> None:
+        self.node, self.clock = node, clock
+        self.view = View(store, clock)
+        self.holder = Holder(node, self.view.layout, keeper, clock, self.profile)
+        self.observer = Observer(self.profile().beat, clock.monotonic())
+        self.manager = Manager(node, self.view, self.observer, self.holder, clock)
+        self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)
+        self._unechoed, self._unechoed_since = 0, 0.0
+        self.view.listen(self._looked)
+        self.holder.acknowledged = self._acknowledged
+
+    def profile(self) -> Profile:
+        """The times in force, as the datacenter's settings say."""
+        settings = self.view.datacenter.get("settings")
+        return profile_named(settings.record.ha_profile if settings else "default")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.view.run(), name="view")
+            group.create_task(self.holder.run(), name="heartbeat")
+            group.create_task(self.holder.kill_in_time(), name="second killer")
+            group.create_task(self.agent.run(), name="agent")
+            group.create_task(self.manager.run(), name="manager")
+
+    def _looked(self) -> None:
+        """The view changed: count the nodes' silence anew where they showed life."""
+        now, view = self.clock.monotonic(), self.view
+        members = {name for name, held in view.nodes.items() if not held.record.witness}
+        for name in members | set(view.heartbeats):
+            held = view.heartbeats.get(name)
+            revision, profile = (held.revision, held.record.profile) if held else (ABSENT, "")
+            self.observer.see(name, revision, profile, now)
+        for name in set(self.observer.nodes()) - members - set(view.heartbeats):
+            self.observer.forget(name)
+        self._echo(now)
+
+    def _acknowledged(self, revision: int) -> None:
+        """An own heartbeat stands in the store; the view is up to date once it shows it."""
+        now, profile = self.clock.monotonic(), self.profile()
+        self.observer.beat = profile.beat
+        if self._unechoed and now - self._unechoed_since > 2 * profile.beat:
+            self.view.restart("it does not show this node's own heartbeats")
+            self._unechoed_since = now
+        if not self._unechoed:
+            self._unechoed, self._unechoed_since = revision, now
+        self._echo(now)
+
+    def _echo(self, now: float) -> None:
+        if self._unechoed and self.view.revision >= self._unechoed:
+            self._unechoed = 0
+            self.observer.contact(now)
+
+    def status(self) -> dict[str, Any]:
+        """How HA is on this node, as it serves it on its socket."""
+        now, term = self.clock.monotonic(), self.view.manager.get("term")
+        lease = self.holder.lease
+        return {
+            "node": self.node,
+            "incarnation": self.holder.incarnation,
+            "sequence": lease.sequence if lease else 0,
+            "profile": self.profile().name,
+            "lease_left_s": round(self.holder.left_s(), 2),
+            "in_touch": self.observer.in_touch(now),
+            "revision": self.view.revision,
+            "manager": term.record.node if term else "",
+            "term": term.record.term if term else 0,
+            "manages": self.manager.manages,
+            "turn_ms": round(self.manager.last_turn_s * 1000, 2),
+            "nodes": {
+                name: {
+                    "silent_s": round(now - sighting.since, 2),
+                    "health": held.record.health.value if (held := self.view.node_statuses.get(name)) else "unknown",
+                }
+                for name, sighting in self.observer.sightings(now).items()
+            },
+        }
