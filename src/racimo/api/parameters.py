@@ -35,6 +35,8 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
     indexed: ClassVar[Mapping[str, int]] = {}
+    structured: ClassVar[bool] = False
+    """The body is one JSON object with records inside, for calls between machines: nothing is converted."""
 
     def more(self) -> dict[str, str]:
         """The indexed parameters that were given."""
@@ -71,7 +73,7 @@ def bind(model: type[P], given: Mapping[str, JsonValue], path: Mapping[str, str]
                 problems[name] = f"'{value}' contradicts '{path[name]}' in the path"
         elif name in fields:
             try:
-                values[name] = _converted(value, fields[name])
+                values[name] = value if model.structured else _converted(value, fields[name])
             except ValueError as error:
                 problems[name] = str(error)
         elif _is_indexed(model, name):

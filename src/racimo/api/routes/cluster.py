@@ -1,0 +1,199 @@
+"""The datacenter as a whole: who is a member, what there is, its settings."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from racimo.api.endpoint import LOGGED_IN, Routes, privilege
+from racimo.api.inventory import Inventory
+from racimo.api.parameters import Parameters
+from racimo.datacenter.service import DatacenterService
+from racimo.errors import AlreadyExists, BadParameter
+from racimo.guest.config import parse_config
+from racimo.model.guest import MAX_VMID, MIN_VMID, RunState
+from racimo.model.ha import NodeHealth
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from racimo.api.context import Context
+    from racimo.datacenter.status import MemberState
+    from racimo.model.datacenter import Datacenter
+    from racimo.model.guest import Guest
+
+SETTINGS = "settings"
+
+routes = Routes()
+
+
+class Resources(Parameters):
+    """Which kinds of resources."""
+
+    type: Annotated[Literal["vm", "node", "storage"] | None, Field(description="Only this kind.")] = None
+
+
+class NextId(Parameters):
+    """A number to test."""
+
+    vmid: Annotated[int | None, Field(ge=MIN_VMID, le=MAX_VMID, description="Is this one free?")] = None
+
+
+class Options(Parameters):
+    """Settings of the datacenter; what is not given stays as it is."""
+
+    ha_profile: Annotated[Literal["default", "fast", "patient"] | None, Field(description="How fast HA reacts.")] = None
+    migration_network: Annotated[
+        str | None, Field(description="CIDR of the network for live migrations; empty: the cluster network.")
+    ] = None
+    migration_bandwidth: Annotated[int | None, Field(ge=0, description="Bytes per second; 0: no limit.")] = None
+
+
+@routes.add("GET", "/cluster/status", permission=LOGGED_IN, summary="Quorum and members")
+async def cluster_status(context: Context, parameters: Parameters) -> list[dict[str, JsonValue]]:
+    """First the cluster (of a node that stands alone there is none), then the nodes."""
+    status = await context.services.need(DatacenterService).status()
+    inventory = context.services.need(Inventory)
+    cluster: dict[str, JsonValue] = {
+        "type": "cluster", "id": "cluster", "name": status.name, "nodes": len(status.members),
+        "quorate": int(status.quorum), "version": 1, "votes_expected": status.votes_expected,
+        "votes_needed": status.votes_needed, "votes_present": status.votes_present, "why": status.why,
+    }  # fmt: skip
+    nodes = [_member(member, inventory, status.own) for member in status.members]
+    return [cluster, *nodes] if status.clustered else nodes
+
+
+@routes.add(
+    "GET", "/cluster/resources", permission=LOGGED_IN, parameters=Resources, summary="Guests, nodes and storages"
+)
+async def cluster_resources(context: Context, parameters: Resources) -> list[dict[str, JsonValue]]:
+    """From the watched copy: told without quorum too, and costs the store nothing."""
+    inventory = context.services.need(Inventory)
+    shown: list[dict[str, JsonValue]] = []
+    if parameters.type in (None, "vm"):
+        shown += _guests(inventory)
+    if parameters.type in (None, "node"):
+        shown += _nodes(inventory)
+    if parameters.type in (None, "storage"):
+        shown += _storages(inventory)
+    return shown
+
+
+@routes.add("GET", "/cluster/nextid", permission=LOGGED_IN, parameters=NextId, summary="A free guest number")
+async def next_id(context: Context, parameters: NextId) -> str:
+    """The lowest; or the one asked for, which is refused when it is taken."""
+    taken = context.services.need(Inventory).guests()
+    if parameters.vmid is None:
+        return str(next(vmid for vmid in range(MIN_VMID, MAX_VMID + 1) if vmid not in taken))
+    guest = taken.get(parameters.vmid)
+    if guest is not None:
+        raise AlreadyExists(f"VM {guest.vmid} already exists", why=f"it is '{guest.name}' on node {guest.node}")
+    return str(parameters.vmid)
+
+
+@routes.add("GET", "/cluster/options", permission=LOGGED_IN, summary="Settings of the datacenter")
+async def get_options(context: Context, parameters: Parameters) -> dict[str, JsonValue]:
+    """As they are in force."""
+    return _settings(context.services.need(Inventory).datacenter())
+
+
+@routes.add(
+    "PUT", "/cluster/options", permission=privilege("/", "Sys.Modify"), parameters=Options, summary="Change settings"
+)
+async def change_options(context: Context, parameters: Options) -> None:
+    """They are in force at once."""
+    network = parameters.migration_network
+    if network:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise BadParameter({"migration_network": f"{error}; write a CIDR such as 10.0.0.0/24"}) from error
+
+    def change(old: Datacenter) -> Datacenter:
+        return replace(
+            old,
+            ha_profile=old.ha_profile if parameters.ha_profile is None else parameters.ha_profile,
+            migration_network=old.migration_network if network is None else network,
+            migration_bandwidth=(
+                old.migration_bandwidth if parameters.migration_bandwidth is None else parameters.migration_bandwidth
+            ),
+        )
+
+    await context.services.layout.datacenter.update(SETTINGS, change)
+
+
+def guest_state(inventory: Inventory, guest: Guest) -> str:
+    """``running``, ``stopped``, ``paused``; ``unknown`` while its node shows no sign of life."""
+    runtime = inventory.runtimes().get(guest.vmid)
+    if runtime is None or runtime.state is RunState.STOPPED:
+        return "stopped"
+    if not inventory.online(guest.node):
+        return "unknown"
+    return {RunState.PAUSED: "paused", RunState.STARTING: "running", RunState.STOPPING: "running"}.get(
+        runtime.state, str(runtime.state)
+    )
+
+
+def _guests(inventory: Inventory) -> list[dict[str, JsonValue]]:
+    services = inventory.services()
+    resources = inventory.resources()
+    entries: list[dict[str, JsonValue]] = []
+    for guest in inventory.guests().values():
+        config = parse_config(guest.config)
+        entry: dict[str, JsonValue] = {
+            "id": f"qemu/{guest.vmid}", "type": "qemu", "vmid": guest.vmid, "name": guest.name, "node": guest.node,
+            "status": guest_state(inventory, guest), "template": int(config.template), "maxcpu": config.cpus,
+            "maxmem": config.memory_bytes, "maxdisk": sum(drive.size or 0 for drive in config.disks.values()),
+            "tags": ";".join(config.tags or ()),
+        }  # fmt: skip
+        if guest.sid in resources:
+            service = services.get(guest.sid)
+            entry["hastate"] = str(service.state) if service else "queued"
+        entries.append(entry)
+    return entries
+
+
+def _nodes(inventory: Inventory) -> list[dict[str, JsonValue]]:
+    return [
+        {
+            "id": f"node/{node.name}", "type": "node", "node": node.name, "maxcpu": node.facts.cpus,
+            "maxmem": node.facts.memory, "status": "online" if inventory.online(node.name) else "offline", "level": "",
+        }
+        for _, node in sorted(inventory.nodes().items())
+        if not node.witness
+    ]  # fmt: skip
+
+
+def _storages(inventory: Inventory) -> list[dict[str, JsonValue]]:
+    nodes = [node.name for node in inventory.nodes().values() if not node.witness]
+    return [
+        {
+            "id": f"storage/{node}/{storage.id}", "type": "storage", "storage": storage.id, "node": node,
+            "plugintype": storage.type, "content": ",".join(storage.content), "shared": int(storage.shared),
+            "status": "available" if inventory.online(node) and not storage.disabled else "unknown",
+        }
+        for _, storage in sorted(inventory.storages().items())
+        for node in sorted(storage.nodes or nodes)
+    ]  # fmt: skip
+
+
+def _member(member: MemberState, inventory: Inventory, own: str) -> dict[str, JsonValue]:
+    status = inventory.node_statuses().get(member.name)
+    fenced = status is not None and status.health in (NodeHealth.FENCE, NodeHealth.GONE)
+    online = member.reachable if member.witness else inventory.online(member.name) and not fenced
+    return {
+        "type": "node", "id": f"node/{member.name}", "name": member.name, "ip": member.address, "online": int(online),
+        "local": int(member.name == own), "level": "", "nodeid": 0, "voter": int(member.voter),
+        "learner": int(member.learner), "leader": int(member.leader), "witness": int(member.witness),
+        "reachable": int(member.reachable), "why": member.why, "ha": str(status.health) if status else "",
+    }  # fmt: skip
+
+
+def _settings(datacenter: Datacenter) -> dict[str, JsonValue]:
+    return {
+        "name": datacenter.name, "clustered": int(datacenter.clustered), "ha_profile": datacenter.ha_profile,
+        "migration_network": datacenter.migration_network, "migration_bandwidth": datacenter.migration_bandwidth,
+    }  # fmt: skip

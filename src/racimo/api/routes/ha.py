@@ -1,0 +1,148 @@
+"""High availability: which guests are kept running, and what is being done about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from racimo.api.endpoint import Routes, privilege
+from racimo.api.parameters import Parameters
+from racimo.ha.resources import HaResources
+from racimo.model.ha import Requested
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from racimo.api.context import Context
+    from racimo.ha.resources import NodeLine, ResourceStatus
+    from racimo.model.ha import HistoryEntry
+
+AUDIT = privilege("/", "Sys.Audit")
+CONSOLE = privilege("/", "Sys.Console")
+SID = Annotated[str, Field(description="The guest, such as vm:100.")]
+COUNT = Field(ge=0, le=10)
+
+routes = Routes()
+
+
+class OfResource(Parameters):
+    """One resource."""
+
+    sid: SID
+
+
+class ResourceOptions(OfResource):
+    """What can be set of a resource."""
+
+    state: Annotated[Requested | None, Field(description="started, stopped, disabled or ignored.")] = None
+    max_restart: Annotated[int | None, COUNT] = None
+    max_relocate: Annotated[int | None, COUNT] = None
+    failback: Annotated[bool | None, Field(description="Go back to a better node when it returns.")] = None
+    comment: Annotated[str | None, Field(max_length=4096)] = None
+
+
+class MoveResource(OfResource):
+    """Where a resource is to go."""
+
+    node: str
+
+
+@routes.add("GET", "/cluster/ha/resources", permission=AUDIT, summary="The guests under HA")
+async def list_resources(context: Context, parameters: Parameters) -> list[dict[str, JsonValue]]:
+    """By vmid."""
+    return [_resource(status) for status in await context.services.need(HaResources).list()]
+
+
+@routes.add("GET", "/cluster/ha/resources/{sid}", permission=AUDIT, parameters=OfResource, summary="A guest under HA")
+async def get_resource(context: Context, parameters: OfResource) -> dict[str, JsonValue]:
+    """With its HA history, newest last."""
+    status = await context.services.need(HaResources).get(parameters.sid)
+    history = status.service.history if status.service else ()
+    return {**_resource(status), "history": [_step(entry) for entry in history]}
+
+
+@routes.add("POST", "/cluster/ha/resources", permission=CONSOLE, parameters=ResourceOptions, summary="Put under HA")
+async def add_resource(context: Context, parameters: ResourceOptions) -> None:
+    """The guest's node has to answer: its guard must know the guest first."""
+    await context.services.need(HaResources).add(
+        parameters.sid,
+        requested=parameters.state or Requested.STARTED,
+        max_restart=1 if parameters.max_restart is None else parameters.max_restart,
+        max_relocate=1 if parameters.max_relocate is None else parameters.max_relocate,
+        failback=parameters.failback is not False,
+        comment=parameters.comment or "",
+    )
+
+
+@routes.add(
+    "PUT", "/cluster/ha/resources/{sid}", permission=CONSOLE, parameters=ResourceOptions, summary="Change a resource"
+)
+async def change_resource(context: Context, parameters: ResourceOptions) -> None:
+    """What is not given stays as it is."""
+    await context.services.need(HaResources).change(
+        parameters.sid,
+        requested=parameters.state,
+        max_restart=parameters.max_restart,
+        max_relocate=parameters.max_relocate,
+        failback=parameters.failback,
+        comment=parameters.comment,
+    )
+
+
+@routes.add("DELETE", "/cluster/ha/resources/{sid}", permission=CONSOLE, parameters=OfResource, summary="Out of HA")
+async def remove_resource(context: Context, parameters: OfResource) -> None:
+    """The guest goes on as it is."""
+    await context.services.need(HaResources).remove(parameters.sid)
+
+
+@routes.add(
+    "POST", "/cluster/ha/resources/{sid}/migrate", permission=CONSOLE, parameters=MoveResource,
+    summary="Move a guest under HA without stopping it",
+)  # fmt: skip
+async def migrate_resource(context: Context, parameters: MoveResource) -> None:
+    """The manager takes it up; see the resource's state."""
+    await context.services.need(HaResources).migrate(parameters.sid, parameters.node)
+
+
+@routes.add(
+    "POST", "/cluster/ha/resources/{sid}/relocate", permission=CONSOLE, parameters=MoveResource,
+    summary="Stop a guest under HA, move it and start it there",
+)  # fmt: skip
+async def relocate_resource(context: Context, parameters: MoveResource) -> None:
+    """The manager takes it up; see the resource's state."""
+    await context.services.need(HaResources).relocate(parameters.sid, parameters.node)
+
+
+@routes.add("GET", "/cluster/ha/status/current", permission=AUDIT, summary="Manager, nodes and resources of HA")
+async def ha_status(context: Context, parameters: Parameters) -> list[dict[str, JsonValue]]:
+    """One entry for the manager, one per node, one per resource, as clients of the Proxmox VE API expect."""
+    status = await context.services.need(HaResources).status()
+    manager: dict[str, JsonValue] = {
+        "id": "master", "type": "master", "node": status.manager, "term": status.term,
+        "status": f"{status.manager} (term {status.term})" if status.manager else "there is no manager",
+    }  # fmt: skip
+    nodes = [_node(line) for line in status.nodes]
+    return [manager, *nodes, *({"id": f"service:{each['sid']}", **each} for each in map(_resource, status.resources))]
+
+
+def _resource(status: ResourceStatus) -> dict[str, JsonValue]:
+    resource = status.resource
+    return {
+        "sid": resource.sid, "type": "vm", "state": status.state, "status": f"{resource.sid} ({status.state})",
+        "request_state": str(resource.requested), "node": status.node, "max_restart": resource.max_restart,
+        "max_relocate": resource.max_relocate, "failback": int(resource.failback), "comment": resource.comment,
+        "why": status.why, "proof": status.proof,
+    }  # fmt: skip
+
+
+def _node(line: NodeLine) -> dict[str, JsonValue]:
+    status = line.status
+    return {
+        "id": f"lrm:{line.name}", "type": "lrm", "node": line.name, "status": line.health,
+        "why": status.why if status else "", "proof": status.proof if status else "",
+    }  # fmt: skip
+
+
+def _step(entry: HistoryEntry) -> dict[str, JsonValue]:
+    return {"at": entry.at, "what": entry.what, "why": entry.why, "term": entry.term}

@@ -1,0 +1,168 @@
+"""What guests are made of on this node: configurations become volumes, and volumes a QEMU command line."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from racimo.errors import BadParameter, NotFound, Refused
+from racimo.guest.cloudinit import cloud_init_seed, seed_image
+from racimo.guest.config import parse_config
+from racimo.guest.config_new import complete_new, fill_in
+from racimo.guest.host import GuestLaunch
+from racimo.guest.network import Tap, has_bridge
+from racimo.guest.qemu.command_line import Launch, command_line, tap_name
+from racimo.guest.qemu.machine import pin_machine
+from racimo.storage.base import BlockSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AsyncExitStack
+
+    from racimo.guest.config import GuestConfig
+    from racimo.guest.drives import Drive
+    from racimo.guest.qemu.machine import Hypervisor
+    from racimo.model.guest import Guest
+    from racimo.model.paths import NodePaths
+    from racimo.storage.volumes import Volumes
+    from racimo.task.operation import Report
+
+log = structlog.get_logger()
+
+SEED = "cloudinit.iso"
+"""File of the cloud-init seed in the guest's run directory; made anew at each start."""
+
+
+class NodeAssembly:
+    """``Assembly`` over this node's storages and its QEMU."""
+
+    def __init__(self, volumes: Volumes, hypervisor: Hypervisor, paths: NodePaths, node: str, memory: int) -> None:
+        self._volumes, self.hypervisor, self._paths, self._node = volumes, hypervisor, paths, node
+        self._memory = memory
+        """Bytes of the node's memory."""
+
+    async def allocate(
+        self, vmid: int, config: Mapping[str, str], report: Report, undo: AsyncExitStack
+    ) -> dict[str, str]:
+        """See ``Assembly.allocate``."""
+        machine = pin_machine(parse_config(config).machine, self.hypervisor)
+        if "meta" in config:
+            filled = fill_in(config, secrets.randbits)
+        else:
+            filled = complete_new(
+                config, machine=machine, qemu=self.hypervisor.version, created=int(time.time()),
+                randbits=secrets.randbits,
+            )  # fmt: skip
+        checked = parse_config(filled)
+        drives = {key: await self._provide(vmid, key, drive, report, undo) for key, drive in checked.drives.items()}
+        return replace(checked, drives=drives).to_mapping()
+
+    async def purge(self, vmid: int, config: Mapping[str, str], report: Report) -> None:
+        """See ``Assembly.purge``. Only volumes that carry the guest's number are removed."""
+        checked = parse_config(config)
+        for drive in (*checked.drives.values(), *checked.unused.values()):
+            volume = drive.volume
+            if volume is None:
+                continue
+            try:
+                if (await self._volumes.volume(volume)).vmid != vmid:
+                    continue
+                await self._volumes.delete(volume)
+            except NotFound:
+                report.log(f"the volume {volume} is gone already")
+            else:
+                report.log(f"removed the volume {volume}")
+
+    async def plan(self, guest: Guest, *, incoming: bool = False, cpu: str = "") -> GuestLaunch:
+        """See ``Assembly.plan``."""
+        config = parse_config(guest.config)
+        self._check_memory(guest, config)
+        taps = tuple(self._taps(guest.vmid, config))
+        files: dict[str, bytes] = {}
+        blocks: dict[str, BlockSource] = {}
+        run = self._paths.guest_run(guest.vmid)
+        for key, drive in config.drives.items():
+            if drive.is_cloud_init:
+                files[SEED] = seed_image(cloud_init_seed(config, guest.vmid))
+                blocks[key] = BlockSource(format="raw", protocol={"driver": "file", "filename": str(run / SEED)})
+            elif drive.volume is not None:
+                blocks[key] = await self._volumes.block(drive.volume)
+        launch = Launch(
+            vmid=guest.vmid,
+            node=self._node,
+            epoch=guest.epoch,
+            machine=pin_machine(config.machine, self.hypervisor),
+            run=run,
+            log=self._paths.guest_log(guest.vmid),
+            blocks=blocks,
+            incoming=incoming,
+            cpu=cpu or None,
+        )
+        return GuestLaunch(
+            vmid=guest.vmid,
+            epoch=guest.epoch,
+            argv=tuple(command_line(config, self.hypervisor, launch)),
+            taps=taps,
+            files=files,
+            incoming=incoming,
+        )
+
+    async def local_volumes(self, config: Mapping[str, str]) -> tuple[str, ...]:
+        """See ``Assembly.local_volumes``."""
+        volumes = [drive.volume for drive in parse_config(config).drives.values()]
+        return tuple(str(volume) for volume in volumes if volume and not self._volumes.is_shared(volume))
+
+    async def _provide(self, vmid: int, key: str, drive: Drive, report: Report, undo: AsyncExitStack) -> Drive:
+        """The drive with a real volume: made here if it asks for a new one, else looked up."""
+        if drive.is_empty or drive.is_cloud_init:
+            return drive
+        size, storage = drive.new_size, drive.storage
+        if size is None or storage is None:
+            return await self._existing(vmid, key, drive)
+        if drive.import_from:
+            report.log(f"{key}: importing {drive.import_from} to {storage}")
+            volume = await self._volumes.import_image(
+                storage, vmid, drive.import_from, image_format=drive.format,
+                progress=lambda done: report.progress(done, f"{key}: importing"),
+            )  # fmt: skip
+        else:
+            volume = await self._volumes.allocate(storage, vmid, size, image_format=drive.format)
+        undo.push_async_callback(partial(self._volumes.delete, volume))
+        made = await self._volumes.volume(volume)
+        report.log(f"{key}: made {volume}, {made.size >> 20} MiB")
+        return replace(drive, file=str(volume), size=made.size, import_from=None, format=None)
+
+    async def _existing(self, vmid: int, key: str, drive: Drive) -> Drive:
+        if drive.volume is None:
+            return drive
+        found = await self._volumes.volume(drive.volume)
+        if found.vmid is not None and found.vmid != vmid:
+            raise BadParameter({key: f"{drive.volume} belongs to guest {found.vmid}"}, todo="Choose another volume")
+        return drive if drive.is_cdrom else replace(drive, size=found.size)
+
+    def _check_memory(self, guest: Guest, config: GuestConfig) -> None:
+        if config.memory_bytes > self._memory:
+            raise Refused(
+                f"Guest {guest.vmid} cannot run on node {self._node}",
+                why=f"it needs {config.memory} MiB of memory, and the node has {self._memory >> 20} MiB in all",
+                todo="Give the guest less memory, or run it on a larger node",
+            )
+
+    def _taps(self, vmid: int, config: GuestConfig) -> list[Tap]:
+        taps = []
+        for index, network in config.networks.items():
+            if network.bridge is None:
+                continue
+            if not has_bridge(network.bridge):
+                raise Refused(
+                    f"Guest {vmid} cannot run on node {self._node}",
+                    why=f"net{index} wants the bridge {network.bridge}, and the node has none of that name",
+                    todo=f"Create {network.bridge} there, or choose another bridge for the guest",
+                )
+            taps.append(Tap(tap_name(vmid, index), network.bridge, network.tag or 0))
+        return taps
