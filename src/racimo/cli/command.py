@@ -53,7 +53,7 @@ def command(
             socket: Path | None = context.find_root().params.get("socket")
             path = context.command_path
             json_output, no_wait = bool(given.pop("json_output")), bool(given.pop("no_wait", False))
-            invocation = Invocation(path, socket or default_socket(), json_output=json_output, no_wait=no_wait)
+            invocation = Invocation(path, socket or default_socket(), json_output, no_wait, begins_task=task)
             raise typer.Exit(run(invocation, _bind(work, given)))
 
         named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in added]

@@ -6,20 +6,17 @@ The first Ctrl-C leaves the task running and says how to find it again, after a 
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from racimo.cli.session import task_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console
     from rich.progress import Progress
 
     from racimo.api.client import TaskView
+    from racimo.cli.interrupts import Interrupts
     from racimo.cli.session import Session
 
 PATIENCE = 1.0
@@ -38,11 +35,17 @@ class Follower:
     """Waits for one task. ``screen`` is where the bar goes (never the result's stream)."""
 
     def __init__(
-        self, session: Session, upid: str, screen: Console, *, second_thoughts: float = SECOND_THOUGHTS
+        self,
+        session: Session,
+        upid: str,
+        screen: Console,
+        interrupts: Interrupts,
+        *,
+        second_thoughts: float = SECOND_THOUGHTS,
     ) -> None:
         self._session, self._upid, self._screen = session, upid, screen
         self._second_thoughts = second_thoughts
-        self._interrupts: asyncio.Queue[None] = asyncio.Queue()
+        self._interrupts = interrupts
         self._bar: Progress | None = None
         self._fraction, self._doing = 0.0, ""
 
@@ -53,20 +56,20 @@ class Follower:
         ``Unreachable`` when its node stays away.
         """
         show = asyncio.get_running_loop().call_later(PATIENCE, self._start_bar)
-        with self._ctrl_c():
-            ending = asyncio.create_task(self._session.client.wait_task(self._upid, self._news, timeout=LIMIT))
-            interrupt = asyncio.create_task(self._interrupts.get())
-            try:
-                await asyncio.wait({ending, interrupt}, return_when=asyncio.FIRST_COMPLETED)
-                if not ending.done():
-                    show.cancel()
-                    self._stop_bar()
-                    await self._interrupted(ending)
-                return await ending
-            finally:
+        self._interrupts.following = True
+        ending = asyncio.create_task(self._session.client.wait_task(self._upid, self._news, timeout=LIMIT))
+        interrupt = asyncio.create_task(self._interrupts.next())
+        try:
+            await asyncio.wait({ending, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
                 show.cancel()
                 self._stop_bar()
-                await _settle(ending, interrupt)
+                await self._interrupted(ending)
+            return await ending
+        finally:
+            show.cancel()
+            self._stop_bar()
+            await _settle(ending, interrupt)
 
     def _news(self, view: TaskView) -> None:
         self._fraction, self._doing = view.progress, view.doing
@@ -99,7 +102,7 @@ class Follower:
     async def _interrupted(self, ending: asyncio.Task[TaskView]) -> None:
         """After the first Ctrl-C: leave the task, unless it ends or is cancelled by a second one first."""
         _say(f"\n{self._upid}\ngoes on in the background. Ctrl-C again cancels it; Enter, or waiting, leaves it.")
-        again, enter = asyncio.create_task(self._interrupts.get()), asyncio.create_task(_enter_pressed())
+        again, enter = asyncio.create_task(self._interrupts.next()), asyncio.create_task(_enter_pressed())
         try:
             waiting = {ending, again, enter}
             await asyncio.wait(waiting, timeout=self._second_thoughts, return_when=asyncio.FIRST_COMPLETED)
@@ -112,17 +115,6 @@ class Follower:
             await _settle(again, enter)
         _say("Cancelling; what it had begun is undone.")
         await self._session.delete(task_path(self._upid))
-
-    @contextmanager
-    def _ctrl_c(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        before = signal.getsignal(signal.SIGINT)
-        loop.add_signal_handler(signal.SIGINT, self._interrupts.put_nowait, None)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
-            signal.signal(signal.SIGINT, before)
 
 
 async def _settle(*tasks: asyncio.Task[TaskView] | asyncio.Task[None]) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from racimo.cli.exits import ExitCode, error_document, error_lines, exit_code
+from racimo.cli.interrupts import Interrupts
 from racimo.cli.session import Session, is_upid
 from racimo.cli.view import Done, View
-from racimo.errors import RacimoError
+from racimo.errors import Cancelled, RacimoError
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -57,6 +58,7 @@ class Invocation:
     socket: Path
     json_output: bool = False
     no_wait: bool = False
+    begins_task: bool = False
 
 
 def run(invocation: Invocation, work: Work) -> int:
@@ -66,6 +68,11 @@ def run(invocation: Invocation, work: Work) -> int:
     except RacimoError as error:
         tell_error(error, json_output=invocation.json_output)
         return exit_code(error)
+    except asyncio.CancelledError:
+        why, todo = "the node had not answered yet, so it may or may not have begun", "racimo task list"
+        lost = Cancelled(f"{invocation.name} was broken off", why=why, todo=todo)
+        tell_error(lost, json_output=invocation.json_output)
+        return exit_code(lost)
 
 
 def tell_error(error: RacimoError, *, json_output: bool) -> None:
@@ -97,15 +104,30 @@ def connect(socket: Path) -> AbstractAsyncContextManager[Session]:
 
 async def _perform(invocation: Invocation, work: Work) -> int:
     async with connect(invocation.socket) as session:
+        if invocation.begins_task:
+            return await _begin(invocation, session, work)
         result = work(session)
         if isinstance(result, AsyncIterator):
             await _stream(result, json_output=invocation.json_output)
             return ExitCode.OK
-        view = await result
-        if isinstance(view, Started):
-            return await _finish(invocation, session, view)
-    _show(invocation, view)
+        _show(invocation, _view(await result))
     return ExitCode.OK
+
+
+async def _begin(invocation: Invocation, session: Session, work: Work) -> int:
+    interrupts = Interrupts()
+    with interrupts.caught():
+        result = work(session)
+        started = await result if not isinstance(result, AsyncIterator) else None
+        if isinstance(started, Started):
+            return await _finish(invocation, session, started, interrupts)
+    raise TypeError(f"{invocation.name} is to begin a task, but handed back {started!r}")
+
+
+def _view(result: View | Started) -> View:
+    if isinstance(result, Started):
+        raise TypeError("a command that begins a task is to be registered with task=True")
+    return result
 
 
 async def _stream(items: AsyncIterator[Item], *, json_output: bool) -> None:
@@ -116,7 +138,7 @@ async def _stream(items: AsyncIterator[Item], *, json_output: bool) -> None:
             print(item.text, flush=True)  # noqa: T201
 
 
-async def _finish(invocation: Invocation, session: Session, started: Started) -> int:
+async def _finish(invocation: Invocation, session: Session, started: Started, interrupts: Interrupts) -> int:
     upid = started.answer
     if not isinstance(upid, str) or not is_upid(upid):
         _show(invocation, Done(started.done, upid, started.then))
@@ -127,7 +149,7 @@ async def _finish(invocation: Invocation, session: Session, started: Started) ->
     from racimo.cli.follow import Detached, Follower
 
     try:
-        end = await Follower(session, upid, console(errors=True)).wait()
+        end = await Follower(session, upid, console(errors=True), interrupts).wait()
     except Detached:
         if invocation.json_output:
             print_json({"upid": upid, "status": "running", "detached": True})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from racimo.cli.answer import Json, Row, row
 from racimo.cli.command import command, group
+from racimo.cli.interrupts import raising
 from racimo.cli.parameters import OnNode, Vmid, assignments
 from racimo.cli.run import Started
 from racimo.cli.session import Session, part
@@ -213,7 +215,6 @@ async def agent_ping(session: Session, vmid: Vmid) -> Done:
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    import sys
-
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm(question, abort=True, err=True)
+        with raising():
+            typer.confirm(question, abort=True, err=True)

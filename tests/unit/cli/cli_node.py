@@ -1,0 +1,229 @@
+"""A small node for the command line to talk to: the real API server, task runner and error paths over few handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from racimo.api.endpoint import LOGGED_IN, Answers, Routes, Table
+from racimo.api.parameters import OfNode, Parameters
+from racimo.api.peers import Peers
+from racimo.api.routes import tasks, version
+from racimo.api.server import ApiServer
+from racimo.api.services import Services
+from racimo.errors import AlreadyExists, NotClustered, NotFound, Refused, StoreUnavailable
+from racimo.model.paths import NodePaths
+from racimo.store.layout import Layout
+from racimo.store.memory import MemoryStore
+from racimo.task.operation import Operation, Report
+from racimo.task.runner import TaskRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AsyncExitStack
+    from pathlib import Path
+
+    from racimo.api.context import Context
+
+STARTS, HANGS, IS_REFUSED = 100, 200, 300
+"""Vmids: one that starts at once, one that starts when the test lets it, one whose start is refused."""
+
+
+@dataclass
+class World:
+    """What the handlers show, and the gate that guest 200 waits at."""
+
+    guests: dict[int, dict[str, str]] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+    calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: threading.Event = field(default_factory=threading.Event)
+    quorate: bool = True
+    serial: str = "login:\n"
+
+
+@dataclass(frozen=True)
+class Start(Operation[World]):
+    kind: ClassVar[str] = "qmstart"
+    vmid: int
+
+    @property
+    def subject(self) -> str:
+        return str(self.vmid)
+
+    async def execute(self, services: World, report: Report, undo: AsyncExitStack) -> None:
+        report.log(f"starting {self.vmid}")
+        if self.vmid == IS_REFUSED:
+            raise Refused("Guest 300 cannot start", why="no space is left", todo="Free some space")
+        if self.vmid == HANGS:
+            report.progress(0.4, "copying the disk")
+            services.waiting.set()
+            await services.gate.wait()
+        services.running.add(self.vmid)
+
+
+class Create(OfNode):
+    indexed: ClassVar[dict[str, int]] = {"scsi": 31}
+    vmid: Annotated[int, Field(ge=100)]
+    name: str = ""
+    memory: int = 512
+    onboot: int = 0
+
+
+class OfGuest(OfNode):
+    vmid: int
+
+
+class Change(OfGuest):
+    memory: int | None = None
+    cores: int | None = None
+    delete: str = ""
+
+
+class Api(Parameters):
+    type: str = ""
+
+
+def routes(world: World) -> Routes:
+    rows = Routes()
+
+    @rows.add("GET", "/cluster/status", permission=LOGGED_IN, summary="-")
+    async def status(context: Context, parameters: Parameters) -> list[dict[str, object]]:
+        return [
+            {"type": "cluster", "name": "lab", "quorate": world.quorate, "nodes": 2},
+            {"type": "node", "name": "n1", "online": 1, "local": 1, "ip": "10.0.1.11", "voter": 1},
+            {"type": "node", "name": "n2", "online": 0, "local": 0, "ip": "10.0.1.12", "voter": 1},
+        ]
+
+    @rows.add("GET", "/cluster/resources", permission=LOGGED_IN, parameters=Api, summary="-")
+    async def resources(context: Context, parameters: Api) -> list[dict[str, object]]:
+        return [
+            {"type": "qemu", "vmid": vmid, "name": config.get("name", f"VM {vmid}"), "node": "n1", "maxmem": 512 << 20,
+             "status": "running" if vmid in world.running else "stopped"}
+            for vmid, config in world.guests.items()
+        ]  # fmt: skip
+
+    @rows.add("GET", "/cluster/nextid", permission=LOGGED_IN, summary="-")
+    async def nextid(context: Context, parameters: Parameters) -> str:
+        return str(max(world.guests) + 1)
+
+    @rows.add("GET", "/cluster/ha/status/current", permission=LOGGED_IN, summary="-")
+    async def ha(context: Context, parameters: Parameters) -> list[dict[str, object]]:
+        return [
+            {"type": "quorum", "status": "OK"},
+            {"type": "master", "status": "n1", "node": "n1"},
+            {"type": "service", "sid": "vm:200", "state": "recovery", "request_state": "started", "node": "n2",
+             "why": "n2's lease ran out"},
+        ]  # fmt: skip
+
+    @rows.add("GET", "/cluster/config/join", permission=LOGGED_IN, summary="-")
+    async def join_info(context: Context, parameters: Parameters) -> None:
+        raise NotClustered("This node stands alone", todo="Create a datacenter: racimo cluster create NAME")
+
+    @rows.add("PUT", "/cluster/options", permission=LOGGED_IN, summary="-")
+    async def options(context: Context, parameters: Parameters) -> None:
+        raise StoreUnavailable("The store does not answer", why="1 of 3 voters is up", todo="Start another voter")
+
+    @rows.add("GET", "/nodes", permission=LOGGED_IN, summary="-")
+    async def nodes(context: Context, parameters: Parameters) -> list[dict[str, object]]:
+        first = {"node": "n1", "status": "online", "cpu": 0.25, "maxcpu": 8, "mem": 2 << 30, "maxmem": 8 << 30}
+        return [{**first, "uptime": 90000}, {"node": "n2", "status": "offline"}]
+
+    @rows.add("GET", "/storage", permission=LOGGED_IN, summary="-")
+    async def storages(context: Context, parameters: Parameters) -> list[dict[str, object]]:
+        return [{"storage": "local", "type": "dir"}]
+
+    @rows.add("POST", "/nodes/{node}/qemu", permission=LOGGED_IN, answers=Answers.NODE, parameters=Create, summary="-")
+    async def create(context: Context, parameters: Create) -> None:
+        if parameters.vmid in world.guests:
+            raise AlreadyExists(f"unable to create VM {parameters.vmid}: it already exists", todo="Take another number")
+        world.guests[parameters.vmid] = {"name": parameters.name, **parameters.more()}
+
+    @rows.add(
+        "GET", "/nodes/{node}/qemu/{vmid}/config", permission=LOGGED_IN, answers=Answers.NODE, parameters=OfGuest,
+        summary="-",
+    )  # fmt: skip
+    async def config(context: Context, parameters: OfGuest) -> dict[str, str]:
+        return world.guests[parameters.vmid]
+
+    @rows.add(
+        "PUT", "/nodes/{node}/qemu/{vmid}/config", permission=LOGGED_IN, answers=Answers.NODE, parameters=Change,
+        summary="-",
+    )  # fmt: skip
+    async def change(context: Context, parameters: Change) -> None:
+        if parameters.delete and parameters.delete not in world.guests[parameters.vmid]:
+            raise NotFound(f"{parameters.delete} does not exist in guest {parameters.vmid}")
+        world.guests[parameters.vmid].pop(parameters.delete, None)
+        if parameters.memory is not None:
+            world.guests[parameters.vmid]["memory"] = str(parameters.memory)
+
+    @rows.add(
+        "POST", "/nodes/{node}/qemu/{vmid}/status/start", permission=LOGGED_IN, answers=Answers.NODE,
+        parameters=OfGuest, summary="-", task=True,
+    )  # fmt: skip
+    async def start(context: Context, parameters: OfGuest) -> object:
+        return context.submit(Start(parameters.vmid), world)
+
+    @rows.add(
+        "GET", "/nodes/{node}/qemu/{vmid}/serial", permission=LOGGED_IN, answers=Answers.NODE, parameters=OfGuest,
+        summary="-",
+    )  # fmt: skip
+    async def serial(context: Context, parameters: OfGuest) -> str:
+        return world.serial
+
+    return rows
+
+
+@dataclass
+class RunningNode:
+    """The node, seen from the test's thread."""
+
+    socket: Path
+    world: World
+    loop: asyncio.AbstractEventLoop
+
+    def open_gate(self) -> None:
+        """Let guest 200 start."""
+        self.loop.call_soon_threadsafe(self.world.gate.set)
+
+    def wait_until_starting(self) -> None:
+        """Until guest 200's start waits at the gate."""
+        assert self.world.waiting.wait(20), "guest 200's start never came to its gate"
+
+
+@contextmanager
+def running_node(root: Path) -> Iterator[RunningNode]:
+    """Serve from a thread, since the command line runs an event loop of its own."""
+    ready: Future[tuple[RunningNode, asyncio.Event]] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(root, ready)))
+    thread.start()
+    node, stop = ready.result(timeout=20)
+    try:
+        yield node
+    finally:
+        node.loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=20)
+        assert not thread.is_alive(), "the node's thread did not end"
+
+
+async def _serve(root: Path, ready: Future[tuple[RunningNode, asyncio.Event]]) -> None:
+    paths, store, stop = NodePaths(root), MemoryStore(), asyncio.Event()
+    runner = TaskRunner("n1", paths)
+    peers = Peers("n1", lambda: {"n1": ("127.0.0.1", 8006)})
+    services = Services(node_name="n1", paths=paths, layout=Layout(store), tasks=runner, peers=peers)
+    world = World(guests={STARTS: {"name": "web"}, HANGS: {"name": "db"}, IS_REFUSED: {}})
+    server = ApiServer(Table(tasks.routes, version.routes, routes(world)), services)
+    try:
+        await server.serve_unix(paths.node_socket)
+        ready.set_result((RunningNode(paths.node_socket, world, asyncio.get_running_loop()), stop))
+        await stop.wait()
+    finally:
+        await runner.close()
+        await server.close()
+        await store.close()
