@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from signal import Signals
 
     from racimo.store.etcd import TlsFiles
 
@@ -84,7 +84,7 @@ class EtcdMember:
             assert self.process is not None
             assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
             try:
-                with urllib.request.urlopen(f"{self.client_url}/health", timeout=1, context=context) as answer:
+                with urllib.request.urlopen(f"{self.client_url}/health", timeout=1, context=context) as answer:  # noqa: S310
                     if json.load(answer)["health"] == "true":
                         return
             except OSError:
@@ -92,7 +92,7 @@ class EtcdMember:
             assert time.monotonic() < deadline, "etcd did not come up:\n" + (self.folder / "log").read_text()[-2000:]
             time.sleep(0.05)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """Send a signal to the process."""
         assert self.process is not None
         os.kill(self.process.pid, number)

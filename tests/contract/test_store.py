@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, asynccontextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pytest
@@ -305,7 +306,7 @@ async def test_changes_made_by_many_are_all_told_in_order(store: Store, root: st
         return [await write(store, f"{root}{name}/{number}") for number in range(20)]
 
     async with watching(store, root, start) as watcher:
-        revisions = sorted(sum(await asyncio.gather(*map(writer, "abcde")), []))
+        revisions = sorted(chain.from_iterable(await asyncio.gather(*map(writer, "abcde"))))
         assert [(await watcher.next()).revision for _ in revisions] == revisions
 
 
