@@ -6,7 +6,8 @@ import asyncio
 import json
 import shutil
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import structlog
@@ -35,6 +36,7 @@ QUIT_TIMEOUT = 5.0
 KILL_TIMEOUT = 15.0
 EVENT_TIMEOUT = 1.0
 LOG_LINES = 12
+LAUNCH_FILE = "launch.json"
 
 UNRESPONSIVE = "unresponsive"
 """The state shown of a guest whose monitor does not answer."""
@@ -65,6 +67,8 @@ class GuestLaunch:
     """The lease file to check just before QEMU runs: set for HA guests."""
     incoming: bool = False
     """It waits for a migration."""
+    config: Mapping[str, str] = field(default_factory=dict)
+    """The configuration that it is started with; a migration's target is started with the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +93,23 @@ class GuestExited:
     orderly: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StartedWith:
+    """What a guest's QEMU was started with, kept beside its sockets. ``epoch`` 0: not known any more."""
+
+    epoch: int = 0
+    incoming: bool = False
+    released: bool = False
+    """Its CPUs were let run, or may have been: what is on its disks may be newer than what its source remembers."""
+    cpu: str = ""
+    """QEMU's ``-cpu``."""
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class _Running:
     process: Process
-    epoch: int
-    incoming: bool
+    started: StartedWith
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     monitor: Monitor | None = None
     shutdowns: asyncio.Queue[MonitorEvent] = field(default_factory=asyncio.Queue)
@@ -181,13 +197,42 @@ class GuestHost:
             vmid=vmid,
             pid=guest.process.pid,
             state=state,
-            epoch=guest.epoch,
-            incoming=guest.incoming,
+            epoch=guest.started.epoch,
+            incoming=guest.started.incoming,
             usage=guest.process.usage(),
         )
 
+    def started_with(self, vmid: int) -> StartedWith:
+        """What the guest's QEMU was started with. Raises ``NotFound`` when it has no process here."""
+        return self._guest(vmid).started
+
+    def advance(self, vmid: int, epoch: int) -> None:
+        """From now on the guest's process is one of ``epoch``, and no target of a migration."""
+        guest = self._guest(vmid)
+        guest.started = replace(guest.started, epoch=epoch, incoming=False)
+        self._remember(vmid, guest.started)
+
+    async def bury(self, vmid: int) -> str:
+        """Make sure that the guest has no process here, not even one about to start; returns how its last one ended.
+
+        Raises ``Conflict`` when it has one.
+        """
+        if vmid not in self._guests:
+            end = await self.units.end(vmid)
+            if await self._pid(vmid) is None:
+                return end.how
+        raise Conflict(f"Guest {vmid} has a process on this node")
+
+    def last_started_with(self, vmid: int) -> StartedWith:
+        """The same, of the guest's last QEMU here, whether or not it still lives."""
+        return self._remembered(vmid)
+
     async def cont(self, vmid: int) -> None:
         """Let the guest's CPUs run. Who may is for the caller to know."""
+        guest = self._guest(vmid)
+        if not guest.started.released:
+            guest.started = replace(guest.started, released=True)
+            self._remember(vmid, guest.started)
         await (await self.monitor(vmid)).execute("cont")
 
     async def pause(self, vmid: int) -> None:
@@ -265,13 +310,19 @@ class GuestHost:
             path = run / name
             path.touch(mode=0o600)
             path.write_bytes(content)
-        (run / "launch.json").write_text(json.dumps({"epoch": launch.epoch, "incoming": launch.incoming}))
+        self._remember(launch.vmid, _started_with(launch))
+
+    def _remember(self, vmid: int, started: StartedWith) -> None:
+        path = self.paths.guest_run(vmid) / LAUNCH_FILE
+        new = path.with_suffix(".new")
+        new.touch(mode=0o600)
+        new.write_text(json.dumps(asdict(started)))
+        new.replace(path)
 
     async def _attach(self, vmid: int, pid: int, timeout: float) -> None:
         """Hold a process, watch it and connect to it. Raises ``ProcessLookupError`` when it ends before it answers."""
         process = Process(vmid, pid)
-        epoch, incoming = self._remembered(vmid)
-        guest = _Running(process, epoch, incoming)
+        guest = _Running(process, self._remembered(vmid))
         self._guests[vmid] = guest
         connecting = asyncio.ensure_future(self._connect(vmid, guest, timeout))
         dying = asyncio.ensure_future(process.wait())
@@ -288,13 +339,18 @@ class GuestHost:
             if self._guests.get(vmid) is guest:
                 guest.watcher = asyncio.create_task(self._watch(vmid, guest), name=f"guest {vmid} watched")
 
-    def _remembered(self, vmid: int) -> tuple[int, bool]:
-        """Epoch and direction that the guest's QEMU was started with; epoch 0 when that is not known any more."""
+    def _remembered(self, vmid: int) -> StartedWith:
         try:
-            fields = json.loads((self.paths.guest_run(vmid) / "launch.json").read_text())
-            return int(fields["epoch"]), bool(fields["incoming"])
-        except (OSError, ValueError, KeyError):
-            return 0, False
+            fields = json.loads((self.paths.guest_run(vmid) / LAUNCH_FILE).read_text())
+            return StartedWith(
+                epoch=int(fields["epoch"]),
+                incoming=bool(fields["incoming"]),
+                released=bool(fields["released"]),
+                cpu=str(fields["cpu"]),
+                config=dict(fields["config"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return StartedWith()
 
     async def _connect(self, vmid: int, guest: _Running, timeout: float) -> None:
         if guest.monitor is not None:
@@ -311,9 +367,9 @@ class GuestHost:
         if self._guests.get(vmid) is guest:
             del self._guests[vmid]
         await self._release(guest)
-        log.info("a guest's process ended", vmid=vmid, epoch=guest.epoch, reason=reason)
+        log.info("a guest's process ended", vmid=vmid, epoch=guest.started.epoch, reason=reason)
         guest.gone.set()
-        self.exits.put_nowait(GuestExited(vmid, guest.epoch, reason, orderly))
+        self.exits.put_nowait(GuestExited(vmid, guest.started.epoch, reason, orderly))
 
     async def _reason(self, vmid: int, guest: _Running) -> tuple[str, bool]:
         if guest.monitor is not None:
@@ -364,3 +420,8 @@ class GuestHost:
             file.seek(start)
             lines = file.read().decode(errors="replace").strip().splitlines()[-LOG_LINES:]
         return OperationFailed(f"Guest {vmid} did not start", why=" / ".join(lines) or end.how)
+
+
+def _started_with(launch: GuestLaunch) -> StartedWith:
+    cpu = next((value for option, value in pairwise(launch.argv) if option == "-cpu"), "")
+    return StartedWith(epoch=launch.epoch, incoming=launch.incoming, cpu=cpu, config=launch.config)

@@ -109,7 +109,7 @@ def text(limit: int, *, lines: bool = False) -> Kind[str]:
 
 def parse_size(text: str) -> int:
     """Bytes of ``8G``, ``512M``, ``1.5T`` or a plain number of bytes (1024-based units K, M, G, T)."""
-    match = re.fullmatch(r"([0-9]{1,15})(?:\.([0-9]{1,6}))?([KMGT]?)", text)
+    match = re.fullmatch(r"([0-9]{1,18})(?:\.([0-9]{1,6}))?([KMGT]?)", text)
     if not match:
         raise ValueError(f"'{text}' is not a size: a number with K, M, G or T, such as 8G")
     whole, fraction, unit = match.groups()

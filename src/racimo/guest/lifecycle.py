@@ -1,0 +1,294 @@
+"""The life of this node's guests, by the rules of docs/architecture.md: the record first, then the process.
+
+Every method that changes a guest expects its lock ``guests/<vmid>`` to be held by the task that calls it; within the
+daemon, ``busy`` keeps the reconciler away meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from racimo.errors import Conflict, OperationFailed, RacimoError, Refused, StoreError
+from racimo.guest.busy import Busy
+from racimo.guest.config import apply_change, parse_config
+from racimo.guest.marks import Marks
+from racimo.guest.records import GuestRecords
+from racimo.guest.unbroken import unbroken
+from racimo.model.guest import Guest, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AsyncExitStack
+
+    from racimo.guest.assembly import Assembly
+    from racimo.guest.host import GuestHost, GuestLaunch, GuestStatus
+    from racimo.guest.peer import Peer
+    from racimo.guest.qemu.machine import Hypervisor
+    from racimo.guest.records import GuestView
+    from racimo.model.guest import Runtime
+    from racimo.model.ha import Resource
+    from racimo.store.layout import Layout
+    from racimo.task.operation import Report
+
+log = structlog.get_logger()
+
+SHUTDOWN_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class GuestNow:
+    """A guest as it is: its records, and its process when it has one on this node."""
+
+    guest: Guest
+    runtime: Runtime | None
+    ha: bool
+    process: GuestStatus | None
+
+
+class Lifecycle:
+    """What the node ``node`` does with its guests. ``host`` has the processes, ``assembly`` what they are made of."""
+
+    def __init__(
+        self, layout: Layout, host: GuestHost, assembly: Assembly, peers: Peer, *, node: str, hypervisor: Hypervisor
+    ) -> None:
+        self.hypervisor = hypervisor
+        self.layout, self.host, self.assembly, self.peers, self.node = layout, host, assembly, peers, node
+        self.records = GuestRecords(layout, node)
+        self.marks = Marks(host.paths)
+        self.busy = Busy()
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    async def now(self, vmid: int) -> GuestNow:
+        """The guest's records, and its process if it has one on this node. Raises ``NotFound``."""
+        view = await self.records.view(vmid)
+        process = await self.host.status(vmid)
+        return GuestNow(view.guest, view.runtime.record if view.runtime else None, view.ha, process)
+
+    # -- making and changing -------------------------------------------------------------------------------------
+
+    async def create(self, vmid: int, config: Mapping[str, str], report: Report, undo: AsyncExitStack) -> None:
+        """Make the guest's disks, then its record. Raises ``AlreadyExists`` naming who has the number."""
+        await self.records.refuse_taken(vmid)
+        complete = await self.assembly.allocate(vmid, config, report, undo)
+        await self.records.create(Guest(vmid=vmid, node=self.node, config=complete))
+        undo.pop_all()
+        report.log(f"guest {vmid} was created on node {self.node}")
+
+    async def set_config(
+        self,
+        vmid: int,
+        values: Mapping[str, str],
+        delete: tuple[str, ...],
+        digest: str,
+        report: Report,
+        undo: AsyncExitStack,
+    ) -> None:
+        """Change the configuration; disks that it newly asks for are made. Raises ``Conflict``, ``BadParameter``."""
+        view = await self.records.owned(vmid)
+        change = apply_change(view.guest.config, values, delete, digest)
+        complete = await self.assembly.allocate(vmid, change.mapping, report, undo)
+        await self.records.configure(view, complete)
+        undo.pop_all()
+        if vmid in self.host.vmids and change.needs_restart:
+            report.log(f"{', '.join(sorted(change.needs_restart))}: will be seen at the next start")
+
+    async def destroy(self, vmid: int, *, purge: bool, report: Report) -> None:
+        """Remove a stopped guest for good: volumes, then records. With ``purge`` out of HA first."""
+        async with self.busy.hold(vmid):
+            view = await self._stopped(vmid)
+            if parse_config(view.guest.config).protection:
+                raise Refused(f"Guest {vmid} is protected", todo="Set protection: 0 first")
+            if view.ha and not purge:
+                raise Refused(f"Guest {vmid} is an HA resource", todo="Remove it from HA first, or destroy with purge")
+            if view.ha:
+                await self.layout.resources.remove(view.guest.sid)
+            await self.assembly.purge(vmid, view.guest.config, report)
+            await self.records.remove(view)
+            self.marks.remove(vmid)
+            report.log(f"guest {vmid} was destroyed")
+
+    async def protect(self, resource: Resource) -> None:
+        """Put a guest of this node under HA: its mark first, so that the guard knows of it, then the record.
+
+        Raises ``AlreadyExists``, ``Conflict`` when the guest moves meanwhile.
+        """
+        vmid = int(resource.sid.partition(":")[2])
+        async with self.busy.hold(vmid):
+            view = await self.records.owned(vmid)
+            self.marks.put(vmid)
+            resources = self.layout.resources
+            compares = [view.held.compare, resources.absent(resource.sid)]
+            if await self.layout.store.txn(compares, [resources.put(resource.sid, resource)]) is None:
+                raise Conflict(
+                    f"{resource.sid} was not put under HA", why="it is an HA resource already, or was just changed"
+                )
+
+    async def unprotect(self, vmid: int) -> None:
+        """Take a guest of this node out of HA: the record first, then the mark. Raises ``NotFound``."""
+        async with self.busy.hold(vmid):
+            view = await self.records.owned(vmid)
+            await self.layout.resources.remove(view.guest.sid)
+            self.marks.remove(vmid)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    async def start(self, vmid: int, report: Report, *, epoch: int | None = None) -> None:
+        """Start a stopped guest of this node. What goes wrong before it runs is undone."""
+        async with self.busy.hold(vmid):
+            view = await self._stopped(vmid, epoch)
+            config = parse_config(view.guest.config)
+            if config.template:
+                raise Refused(f"Guest {vmid} is a template", why="templates never run", todo="Clone it")
+            self.require_lease(view)
+            launch = replace(await self.assembly.plan(view.guest), config=view.guest.config)
+            view = await self._enter_or_doubt(view, RunState.STARTING)
+            try:
+                await self.launch(view, launch)
+                if not config.freeze:
+                    await self.host.cont(vmid)
+            except BaseException as error:
+                await unbroken(self._withdraw(view, error))
+                raise
+            await self._note(view, RunState.PAUSED if config.freeze else RunState.RUNNING, report)
+            how = "waits paused, as its option 'freeze' says" if config.freeze else "runs"
+            report.log(f"guest {vmid} {how} on node {self.node}")
+
+    async def stop(self, vmid: int, report: Report, *, reason: str = "Stopped", epoch: int | None = None) -> None:
+        """End a guest at once, as by pulling its plug. A stopped guest is no error."""
+        async with self.busy.hold(vmid):
+            view = await self.records.owned(vmid, epoch)
+            if view.state is RunState.STOPPED and vmid not in self.host.vmids:
+                report.log("it is stopped already")
+                return
+            if view.state is not RunState.STOPPING:
+                view = await self.records.enter(view, RunState.STOPPING, reason)
+            await self.host.stop(vmid)
+            await self.host.bury(vmid)
+            await self._note(view, RunState.STOPPED, report, reason)
+
+    async def shutdown(
+        self,
+        vmid: int,
+        report: Report,
+        *,
+        timeout: float = SHUTDOWN_TIMEOUT,
+        force_stop: bool = False,
+        epoch: int | None = None,
+        reason: str = "Shut down",
+    ) -> None:
+        """Ask the guest to shut down and wait; after ``timeout`` seconds end it (``force_stop``) or fail."""
+        async with self.busy.hold(vmid):
+            view = await self._running(vmid, epoch)
+            if view.state is RunState.PAUSED:
+                raise Conflict(f"Guest {vmid} is paused", why="it cannot shut down", todo="Resume it, or stop it")
+            report.log(f"asked the guest to shut down; waiting up to {timeout:g} s")
+            if not await self.host.powerdown(vmid, timeout):
+                if not force_stop:
+                    raise OperationFailed(
+                        f"Guest {vmid} did not shut down within {timeout:g} s",
+                        why="its operating system does not react to the power button, or is slow",
+                        todo="Look at its console; or stop it",
+                    )
+                report.warn(f"it did not shut down within {timeout:g} s and is stopped")
+                await self.host.stop(vmid)
+            await self._note(await self.records.owned(vmid, epoch), RunState.STOPPED, report, reason)
+
+    async def reboot(self, vmid: int, report: Report, *, timeout: float) -> None:
+        """Shut down, then start with the present configuration."""
+        await self.shutdown(vmid, report, timeout=timeout, reason="Rebooting")
+        await self.start(vmid, report)
+
+    async def reset(self, vmid: int, report: Report) -> None:
+        """Press its reset button."""
+        async with self.busy.hold(vmid):
+            await self._running(vmid)
+            await self.host.reset(vmid)
+
+    async def suspend(self, vmid: int, report: Report) -> None:
+        """Halt its CPUs; it stays in memory."""
+        async with self.busy.hold(vmid):
+            view = await self._running(vmid)
+            await self.host.pause(vmid)
+            await self._note(view, RunState.PAUSED, report, "Suspended")
+
+    async def resume(self, vmid: int, report: Report) -> None:
+        """Let a suspended guest run on."""
+        async with self.busy.hold(vmid):
+            view = await self._running(vmid)
+            self.require_lease(view)
+            await self.host.cont(vmid)
+            await self._note(view, RunState.RUNNING, report)
+
+    # -- used by the reconciler and the migration too ------------------------------------------------------------
+
+    async def launch(self, view: GuestView, launch: GuestLaunch) -> None:
+        """Start the process paused, under the lease when it is an HA guest: before and after."""
+        vmid = view.guest.vmid
+        if view.ha or await self.layout.resources.find(view.guest.sid) is not None:
+            view = replace(view, ha=True)
+            self.marks.put(vmid)
+            self.require_lease(view)
+            launch = replace(launch, lease=self.host.paths.lease)
+        await self.host.launch(launch)
+        self.require_lease(view)
+
+    def require_lease(self, view: GuestView) -> None:
+        """Raises ``Refused`` when the guest is an HA resource and this node holds no valid lease."""
+        if view.ha and not self.marks.lease_holds():
+            raise Refused(
+                f"Guest {view.guest.vmid} may not run on node {self.node} now",
+                why="it is an HA resource, and the node holds no valid HA lease",
+                todo="See 'racimo ha status': the node may be cut off, or racimo-ha may not run",
+            )
+
+    async def _stopped(self, vmid: int, epoch: int | None = None) -> GuestView:
+        view = await self.records.owned(vmid, epoch)
+        if vmid in self.host.vmids:
+            raise Conflict(f"Guest {vmid} is running", todo="Shut it down first")
+        return await self.settled(view)
+
+    async def settled(self, view: GuestView) -> GuestView:
+        """The view of a guest of ours without a process, whose record says so too."""
+        if view.state is RunState.STOPPED:
+            return view
+        return await self.records.enter(view, RunState.STOPPED, await self.host.bury(view.guest.vmid))
+
+    async def _running(self, vmid: int, epoch: int | None = None) -> GuestView:
+        view = await self.records.owned(vmid, epoch)
+        if vmid not in self.host.vmids:
+            raise Conflict(f"Guest {vmid} is not running", todo="Start it first")
+        return view
+
+    async def _enter_or_doubt(self, view: GuestView, state: RunState) -> GuestView:
+        try:
+            return await self.records.enter(view, state)
+        except StoreError:
+            self.busy.doubt(view.guest.vmid)  # it may be written all the same
+            raise
+
+    async def _withdraw(self, view: GuestView, error: BaseException) -> None:
+        """Undo of a start: no process, and the record says so with the reason."""
+        vmid = view.guest.vmid
+        why = f"The start failed: {error}" if isinstance(error, RacimoError) else "The start was cancelled"
+        try:
+            await self.host.kill(vmid)
+            await self.host.bury(vmid)
+            await self.records.enter(view, RunState.STOPPED, why)
+        except RacimoError as trouble:
+            log.warning("a failed start is undone by the reconciler", vmid=vmid, why=str(trouble))
+            self.busy.doubt(vmid)
+
+    async def _note(self, view: GuestView, state: RunState, report: Report, reason: str = "") -> None:
+        """Write down what has happened already. A store that does not answer is no failure: it is written later."""
+        try:
+            await self.records.enter(view, state, reason)
+        except StoreError as error:
+            report.warn(f"that it is {state} will be written down later: {error}")
+            self.busy.doubt(view.guest.vmid)
+        except Conflict:
+            self.busy.doubt(view.guest.vmid)
+            raise

@@ -1,0 +1,31 @@
+"""The marks of this node's HA guests, which the guard reads, and the node's lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from racimo.model.lease import boottime_ns, read_lease
+
+if TYPE_CHECKING:
+    from racimo.model.paths import NodePaths
+
+
+class Marks:
+    """One empty file per guest that the guard must kill when the lease runs out."""
+
+    def __init__(self, paths: NodePaths) -> None:
+        self._paths = paths
+
+    def put(self, vmid: int) -> None:
+        """Mark the guest: before its HA record exists and before its process starts."""
+        self._paths.ha_marks.mkdir(parents=True, exist_ok=True)
+        (self._paths.ha_marks / str(vmid)).touch()
+
+    def remove(self, vmid: int) -> None:
+        """Take the mark away: only when the guest is no HA resource, or has no process here and belongs elsewhere."""
+        (self._paths.ha_marks / str(vmid)).unlink(missing_ok=True)
+
+    def lease_holds(self) -> bool:
+        """Whether this node may run HA guests at this moment."""
+        lease = read_lease(self._paths.lease)
+        return lease is not None and lease.holds(boottime_ns())

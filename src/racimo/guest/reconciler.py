@@ -1,0 +1,219 @@
+"""Keeps processes and records of this node's guests in agreement: after a restart, an exit, a lost store, a move.
+
+It acts by ``racimo.guest.reconcile.judge``. While the store does not answer it changes nothing: guests go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from racimo.errors import RacimoError, StoreError
+from racimo.guest.config import parse_config
+from racimo.guest.migration_status import cancel_migration, is_migrating
+from racimo.guest.qemu.monitor import CommandRefused
+from racimo.guest.reconcile import Judgement, Verdict, judge
+from racimo.model.guest import Guest, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from racimo.guest.host import GuestStatus
+    from racimo.guest.lifecycle import Lifecycle
+    from racimo.guest.records import GuestView
+
+log = structlog.get_logger()
+
+DOUBT_INTERVAL = 1.0
+"""Seconds until a guest that stays in doubt is looked at again."""
+WATCH_RETRY = 1.0
+BOOTED_FILE = "guests-started"
+"""In the run directory, which does not outlive a boot: the guests of this boot were started."""
+
+
+class Reconciler:
+    """Run ``run`` for as long as the daemon lives. ``once`` does one round over all guests."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._life, self._host, self._busy = lifecycle, lifecycle.host, lifecycle.busy
+        self._reasons: dict[int, str] = {}
+        self._told: dict[int, Judgement] = {}
+
+    async def run(self) -> None:
+        """Follow exits, moved records and doubts until cancelled."""
+        await self.look_at_all()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_exits(), name="exits of guests")
+            group.create_task(self._follow_records(), name="moves of guests")
+            group.create_task(self._follow_doubts(), name="guests in doubt")
+
+    async def once(self) -> None:
+        """Find the running guests and settle every one that can be settled now."""
+        await self.look_at_all()
+        while not self._host.exits.empty():
+            gone = self._host.exits.get_nowait()
+            self._reasons[gone.vmid] = gone.reason
+            self._busy.doubt(gone.vmid)
+        await self._settle_doubtful()
+
+    async def look_at_all(self) -> None:
+        """Adopt the processes that run, and doubt every guest that has one or should have one."""
+        await self._host.adopt()
+        for vmid in self._host.vmids:
+            self._busy.doubt(vmid)
+        try:
+            runtimes = await self._life.layout.runtimes.records()
+        except StoreError as error:
+            log.warning("the store does not answer: guests go on as they are", why=str(error))
+            return
+        for runtime in runtimes:
+            if runtime.node == self._life.node and runtime.state is not RunState.STOPPED:
+                self._busy.doubt(runtime.vmid)
+
+    async def start_on_boot(self, start: Callable[[int], Awaitable[object]]) -> None:
+        """Once per boot: start this node's guests that have ``onboot`` and are not under HA, in order, with delays.
+
+        ``start`` runs the start of one guest as a task. A guest that fails does not keep the others back.
+        """
+        booted = self._host.paths.run / BOOTED_FILE
+        if booted.exists():
+            return
+        resources = await self._life.layout.resources.all()
+        mine = [g for g in await self._life.layout.guests.records() if g.node == self._life.node]
+        due = [g for g in mine if g.sid not in resources and _config_flag(g)]
+        for guest in sorted(due, key=_boot_order):
+            try:
+                await start(guest.vmid)
+            except RacimoError as error:
+                log.error("a guest was not started with its node", vmid=guest.vmid, why=str(error))  # noqa: TRY400
+                continue
+            await asyncio.sleep(_boot_delay(guest))
+        booted.touch()
+
+    async def _follow_exits(self) -> None:
+        while True:
+            gone = await self._host.exits.get()
+            self._reasons[gone.vmid] = gone.reason
+            self._busy.doubt(gone.vmid)
+
+    async def _follow_records(self) -> None:
+        """A guest that has a process here and came to us, or left us, is looked at at once."""
+        guests = self._life.layout.guests
+        while True:
+            try:
+                revision = (await guests.store.list(guests.prefix)).revision
+                for vmid in self._host.vmids:
+                    self._busy.doubt(vmid)
+                async for change in guests.store.watch(guests.prefix, revision):
+                    for event in change.events:
+                        vmid = int(event.key.removeprefix(guests.prefix))
+                        if vmid in self._host.vmids:
+                            self._busy.doubt(vmid)
+            except StoreError as error:
+                log.warning("the guests' records cannot be watched", why=str(error))
+            await asyncio.sleep(WATCH_RETRY)
+
+    async def _follow_doubts(self) -> None:
+        while True:
+            self._busy.woken.clear()
+            await self._settle_doubtful()
+            try:
+                async with asyncio.timeout(DOUBT_INTERVAL if self._busy.doubtful else None):
+                    await self._busy.woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _settle_doubtful(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for vmid in self._busy.doubtful:
+                group.create_task(self._settle(vmid))
+
+    async def _settle(self, vmid: int) -> None:
+        async with self._busy.hold(vmid):
+            try:
+                settled = await self._judge_and_act(vmid)
+            except StoreError as error:
+                log.warning("a guest stays in doubt: the store does not answer", vmid=vmid, why=str(error))
+            except RacimoError as error:
+                log.warning("a guest stays in doubt", vmid=vmid, why=str(error))
+            else:
+                if settled:
+                    self._busy.settle(vmid)
+                    self._reasons.pop(vmid, None)
+
+    async def _judge_and_act(self, vmid: int) -> bool:
+        """One look at one guest. Returns whether nothing is left in doubt."""
+        process = await self._host.status(vmid)
+        migrating = process is not None and await is_migrating(self._host, vmid)
+        view = await self._life.records.find(vmid)
+        guest, runtime = (view.guest, view.runtime) if view else (None, None)
+        foreign = guest is not None and guest.node != self._life.node and process is not None
+        judgement = judge(
+            self._life.node,
+            guest,
+            runtime.record if runtime else None,
+            process,
+            lock=await self._life.records.lock(vmid) if foreign else None,
+            migrating=migrating,
+        )
+        if judgement != self._told.get(vmid) and judgement.verdict is not Verdict.LEAVE:
+            log.info("a guest is reconciled", vmid=vmid, verdict=str(judgement.verdict), why=judgement.why)
+        self._told[vmid] = judgement
+        match judgement.verdict:
+            case Verdict.LEAVE:
+                del self._told[vmid]
+                self._clear_mark(vmid, view, process)
+                return True
+            case Verdict.DESTROY:
+                await self._host.kill(vmid)
+                self._reasons.setdefault(vmid, f"It was ended: {judgement.why}")
+                return False
+            case Verdict.NOTE_STOPPED if view is not None:
+                how = await self._host.bury(vmid)
+                await self._life.records.enter(view, RunState.STOPPED, self._reasons.get(vmid, how))
+                return False
+            case Verdict.NOTE_RUNNING if view is not None:
+                await self._life.records.enter(view, RunState.RUNNING)
+                return False
+            case Verdict.RESUME if view is not None:
+                return await self._resume(vmid, view)
+        return False
+
+    async def _resume(self, vmid: int, view: GuestView) -> bool:
+        """The guest is ours and halted in, or busy with, a migration that nobody follows: it goes on here."""
+        self._life.require_lease(view)
+        monitor = await self._host.monitor(vmid)
+        await cancel_migration(monitor)
+        if not (await monitor.status()).running:
+            try:
+                await self._host.cont(vmid)
+            except CommandRefused as error:
+                log.warning("a guest cannot go on yet", vmid=vmid, why=str(error))
+                return False
+        self._host.advance(vmid, view.guest.epoch)
+        log.info("a guest goes on here", vmid=vmid, epoch=view.guest.epoch)
+        return False
+
+    def _clear_mark(self, vmid: int, view: GuestView | None, process: GuestStatus | None) -> None:
+        """The guard need not know of a guest that left. (One of ours keeps its mark: it may be becoming a resource.)"""
+        if process is None and (view is None or view.guest.node != self._life.node):
+            self._life.marks.remove(vmid)
+
+
+def _config_flag(guest: Guest) -> bool:
+    config = parse_config(guest.config)
+    return config.onboot and not config.template
+
+
+def _boot_order(guest: Guest) -> tuple[bool, int, int]:
+    """By ``startup``'s order; those without one come last, by number."""
+    startup = parse_config(guest.config).startup
+    order = startup.order if startup else None
+    return order is None, order or 0, guest.vmid
+
+
+def _boot_delay(guest: Guest) -> int:
+    startup = parse_config(guest.config).startup
+    return (startup.up if startup else None) or 0

@@ -1,0 +1,160 @@
+"""What the store says of a guest, and the transitions of its ``Runtime``: each one transaction that compares.
+
+The rules are 1 to 4 of docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from racimo.errors import AlreadyExists, Conflict, NotFound
+from racimo.model.guest import Guest, RunState, Runtime
+from racimo.store.collection import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from racimo.model.guest import Lock
+    from racimo.store.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class GuestView:
+    """A guest's records as read, to compare with. ``ha``: it is an HA resource, so it runs only under a lease."""
+
+    held: Held[Guest]
+    runtime: Held[Runtime] | None
+    ha: bool
+
+    @property
+    def guest(self) -> Guest:
+        """The guest's record."""
+        return self.held.record
+
+    @property
+    def state(self) -> RunState:
+        """What its owner last wrote; a guest that never ran is stopped."""
+        return self.runtime.record.state if self.runtime else RunState.STOPPED
+
+
+class GuestRecords:
+    """The records of guests, as the node ``node`` reads and writes them."""
+
+    def __init__(self, layout: Layout, node: str, clock: Callable[[], float] = time.time) -> None:
+        self.layout, self.node, self._clock = layout, node, clock
+
+    async def find(self, vmid: int) -> GuestView | None:
+        """The guest's records, or None when there is no such guest."""
+        held = await self.layout.guests.find(vmid)
+        if held is None:
+            return None
+        runtime = await self.layout.runtimes.find(vmid)
+        return GuestView(held, runtime, await self.layout.resources.find(held.record.sid) is not None)
+
+    async def view(self, vmid: int) -> GuestView:
+        """The guest's records. Raises ``NotFound``."""
+        view = await self.find(vmid)
+        if view is None:
+            raise NotFound(f"Guest {vmid} does not exist", todo="See the list of guests for its number")
+        return view
+
+    async def owned(self, vmid: int, epoch: int | None = None) -> GuestView:
+        """The records of a guest of this node; with ``epoch``, of that epoch. Raises ``NotFound``, ``Conflict``."""
+        view = await self.view(vmid)
+        if view.guest.node != self.node:
+            raise Conflict(
+                f"Guest {vmid} does not belong to node {self.node}",
+                why=f"it belongs to {view.guest.node}",
+                todo=f"Ask {view.guest.node}",
+            )
+        if epoch is not None and epoch != view.guest.epoch:
+            raise Conflict(
+                f"The command for guest {vmid} is out of date",
+                why=f"it is for epoch {epoch}, the guest is at epoch {view.guest.epoch}",
+            )
+        return view
+
+    async def lock(self, vmid: int) -> Lock | None:
+        """Who holds the guest's lock now."""
+        held = await self.layout.locks.find(f"guests/{vmid}")
+        return held.record if held else None
+
+    async def enter(self, view: GuestView, state: RunState, reason: str = "") -> GuestView:
+        """Write what became of the guest, if nobody wrote its ``Runtime`` since ``view``; for ``STARTING``, if nobody
+        wrote ``Guest`` either. Returns the new view. Raises ``Conflict`` when somebody did.
+        """
+        vmid = view.guest.vmid
+        runtime = Runtime(
+            vmid=vmid,
+            node=self.node,
+            epoch=view.guest.epoch,
+            state=state,
+            reason=reason,
+            since=self._clock(),
+        )
+        runtimes = self.layout.runtimes
+        compares = [view.runtime.compare if view.runtime else runtimes.absent(vmid)]
+        if state is RunState.STARTING or view.runtime is None:
+            compares.append(view.held.compare)
+        revision = await self.layout.store.txn(compares, [runtimes.put(vmid, runtime, view.runtime)])
+        if revision is None:
+            raise Conflict(
+                f"Guest {vmid} cannot become {state}",
+                why="its record was changed meanwhile: it was moved, taken over or reconfigured",
+                todo="Look at its state, then try again",
+            )
+        unknown = view.runtime.unknown if view.runtime else {}
+        return replace(view, runtime=Held(runtimes.key(vmid), runtime, revision, unknown))
+
+    async def create(self, guest: Guest) -> None:
+        """Write a new guest. Raises ``AlreadyExists`` that names the one that has the number."""
+        guests, runtimes = self.layout.guests, self.layout.runtimes
+        compares = [guests.absent(guest.vmid), runtimes.absent(guest.vmid)]
+        if await self.layout.store.txn(compares, [guests.put(guest.vmid, guest)]) is None:
+            await self.refuse_taken(guest.vmid)
+            raise Conflict(f"Guest {guest.vmid} cannot be created", why="another with that number is being removed")
+
+    async def refuse_taken(self, vmid: int) -> None:
+        """Raises ``AlreadyExists`` when the number is in use."""
+        held = await self.layout.guests.find(vmid)
+        if held is not None:
+            other = held.record
+            raise AlreadyExists(
+                f"Guest {vmid} already exists",
+                why=f"the number belongs to '{other.name}' on node {other.node}",
+                todo="Choose another number",
+            )
+
+    async def configure(self, view: GuestView, config: dict[str, str]) -> GuestView:
+        """Replace the configuration, if nobody wrote the guest since ``view``. Raises ``Conflict``."""
+        guest, guests = replace(view.guest, config=config), self.layout.guests
+        revision = await self.layout.store.txn([view.held.compare], [guests.put(guest.vmid, guest, view.held)])
+        if revision is None:
+            raise Conflict(
+                f"The configuration of guest {guest.vmid} was not changed",
+                why="somebody else changed the guest meanwhile",
+                todo="Try again",
+            )
+        return replace(view, held=Held(view.held.key, guest, revision, view.held.unknown))
+
+    async def move(self, view: GuestView, target: str, state: RunState, reason: str) -> bool:
+        """The commit point of every move: owner, epoch and ``Runtime`` in one transaction that compares both.
+
+        Returns False when somebody did. Raises ``StoreUnavailable`` (nothing written), ``StoreUnknown``.
+        """
+        vmid, layout, epoch = view.guest.vmid, self.layout, view.guest.epoch + 1
+        guest = replace(view.guest, node=target, epoch=epoch)
+        runtime = Runtime(vmid=vmid, node=target, epoch=epoch, state=state, reason=reason, since=self._clock())
+        compares = [view.held.compare, view.runtime.compare if view.runtime else layout.runtimes.absent(vmid)]
+        puts = [layout.guests.put(vmid, guest, view.held), layout.runtimes.put(vmid, runtime, view.runtime)]
+        return await layout.store.txn(compares, puts) is not None
+
+    async def remove(self, view: GuestView) -> None:
+        """Delete all records of a stopped guest, if nobody wrote them since ``view``. Raises ``Conflict``."""
+        vmid, layout = view.guest.vmid, self.layout
+        compares = [view.held.compare, view.runtime.compare if view.runtime else layout.runtimes.absent(vmid)]
+        keys = [layout.guests.key(vmid), layout.runtimes.key(vmid)]
+        if await layout.store.txn(compares, deletes=keys) is None:
+            raise Conflict(f"Guest {vmid} was not removed", why="somebody changed it meanwhile", todo="Try again")
