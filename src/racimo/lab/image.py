@@ -40,7 +40,8 @@ PARTITION_START = 2048
 FIRST_MODULES = ("virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "qemu_fw_cfg")
 """Kernel modules that the journal needs, loaded before it starts, in this order, each after what it depends on."""
 LATER_MODULES = (
-    "virtio_net", "virtio_console", "ata_piix", "sr_mod", "isofs", "nls_ascii", "button", "evdev", "virtio_balloon", "virtio-rng",
+    "virtio_net", "virtio_console", "ata_piix", "sr_mod", "isofs", "nls_ascii", "button", "evdev", "virtio_balloon",
+    "virtio-rng",
 )  # fmt: skip
 """Those that may come when the journal runs."""
 COMMAND_LINE = (
@@ -87,8 +88,8 @@ class Kernel:
         by_name = {re.sub(r"\.ko.*", "", Path(path).name).replace("-", "_"): path for path in needs}
         ordered: dict[str, None] = {}
         for name in names:
-            if path := by_name.get(name.replace("-", "_")):
-                ordered |= dict.fromkeys([*reversed(needs[path]), path])
+            if found := by_name.get(name.replace("-", "_")):
+                ordered |= dict.fromkeys([*reversed(needs[found]), found])
         return [self.modules / path for path in ordered]
 
 
@@ -202,7 +203,8 @@ def write_image(target: Path, kernel: Kernel) -> None:
 
 
 def _boot_loader() -> bytes:
-    return f"DEFAULT linux\nPROMPT 0\nTIMEOUT 0\nLABEL linux\nKERNEL linux\nINITRD initrd\nAPPEND {COMMAND_LINE}\n".encode()
+    lines = ("DEFAULT linux", "PROMPT 0", "LABEL linux", "KERNEL linux", "INITRD initrd", f"APPEND {COMMAND_LINE}", "")
+    return "\n".join(lines).encode()
 
 
 def recipe(kernel: Kernel) -> str:

@@ -48,5 +48,5 @@ class LabPlace:
         return self.state / "supervisor.json"
 
     def node(self, name: str) -> Path:
-        """The directory of one node: ``disk`` and ``work`` (its overlay), ``root`` (mounted), ``process.json``, logs."""
+        """The directory of one node: ``disk``, ``work``, ``root`` (its overlay), ``process.json``, logs."""
         return self.state / "nodes" / name
