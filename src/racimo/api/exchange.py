@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for the connection, handshake included."""
+
+LARGE = 1 << 19
+"""Bytes of a body from which on it is sent in pieces."""
 
 
 class Received(NamedTuple):
@@ -44,10 +49,11 @@ async def exchange(
     Raises ``Unreachable`` (``may_have_acted`` once the request was on its way), ``Unauthorised`` for a socket that
     may not be opened.
     """
+    content = io.BytesIO(body) if body is not None and len(body) > LARGE else body
     limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
     try:
         async with session.request(
-            method, url, headers=headers, data=body, timeout=limits, server_hostname=server_hostname,
+            method, url, headers=headers, data=content, timeout=limits, server_hostname=server_hostname,
             allow_redirects=False,
         ) as answer:  # fmt: skip
             content_type = answer.headers.get("Content-Type", "application/json")
@@ -59,11 +65,15 @@ async def exchange(
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, PermissionError):
             raise Unauthorised(f"{whom} may not be asked", why=str(error.os_error), todo="Ask as root") from error
-        raise _unreachable(whom, error.os_error.strerror or str(error.os_error)) from error
+        raise _unreachable(whom, _cause(error.os_error)) from error
     except TimeoutError as error:
         raise _unreachable(whom, f"no answer within {timeout:g} s", sent=True) from error
     except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
         raise _unreachable(whom, f"the connection broke ({error or type(error).__name__})", sent=True) from error
+
+
+def _cause(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def pairs(parameters: Mapping[str, JsonValue]) -> list[tuple[str, str]]:

@@ -41,14 +41,14 @@ class Incoming:
                 f"A body of type '{kind[:80]}' is not understood",
                 todo="Send application/x-www-form-urlencoded or application/json",
             )
-        return gathered([*_pairs(self.query), *_pairs(self.body.decode(errors="surrogateescape"))])
+        return gathered([*_pairs(self.query), *_pairs(_decoded(self.body))])
 
     def _with_json(self) -> dict[str, JsonValue]:
         values = gathered(_pairs(self.query))
         if not self.body.strip():
             return values
         try:
-            fields = json.loads(self.body)
+            fields = json.loads(self.body, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             raise BadRequest("The body is not JSON", why=str(error)) from error
         if not isinstance(fields, dict):
@@ -57,6 +57,17 @@ class Incoming:
         if doubled:
             raise BadParameter(doubled)
         return {**values, **fields}
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest("The parameters cannot be read", why=str(error)) from error
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from racimo.errors import BadParameter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pydantic import JsonValue
 
@@ -69,7 +70,7 @@ def bind(model: type[P], given: Mapping[str, JsonValue], path: Mapping[str, str]
         if name in IGNORED:
             continue
         if name in path:
-            if str(value) != path[name]:
+            if _text(value) != path[name]:
                 problems[name] = f"'{value}' contradicts '{path[name]}' in the path"
         elif name in fields:
             try:

@@ -180,4 +180,4 @@ def _numbers(value: JsonValue) -> JsonValue:
 
 
 def _encoded(body: Mapping[str, JsonValue]) -> bytes:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")

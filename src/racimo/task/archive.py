@@ -37,8 +37,11 @@ class TaskArchive:
         self._ended: dict[str, TaskRecord] = {}
         self._running: dict[str, Upid] = {}
         self._journal: IO[str] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
-        self._load()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._load()
+        except OSError as error:
+            _log.error("the tasks of before cannot be read; they are not listed", folder=str(folder), error=str(error))
         for upid in list(self._running.values()):
             self._running.pop(str(upid))
             failure = Failure("Cancelled", INTERRUPTED.partition(":")[0], INTERRUPTED.partition(": ")[2])
@@ -103,10 +106,10 @@ class TaskArchive:
     def _compact(self) -> None:
         """Write the journal anew with what is kept, by rename, and remove the logs of what is not."""
         self.close()
-        for upid in list(self._ended)[: max(len(self._ended) - self._keep, 0)]:
-            self.log_path(self._ended.pop(upid).upid).unlink(missing_ok=True)
         fresh = self._path.with_suffix(".new")
         try:
+            for upid in list(self._ended)[: max(len(self._ended) - self._keep, 0)]:
+                self.log_path(self._ended.pop(upid).upid).unlink(missing_ok=True)
             with fresh.open("w", encoding="utf-8") as file:
                 for upid in self._running:
                     file.write(json.dumps({"upid": upid}) + "\n")

@@ -71,9 +71,16 @@ class Locks:
 
     @asynccontextmanager
     async def hold(
-        self, subject: str, *, task: str, reason: str = "", wait: float | None = None
+        self,
+        subject: str,
+        *,
+        task: str,
+        reason: str = "",
+        wait: float | None = None,
+        told: Callable[[str], None] = lambda text: None,
     ) -> AsyncIterator[None]:
-        """Hold the lock on ``subject`` for the body; ``task`` is the UPID of who asks.
+        """Hold the lock on ``subject`` for the body; ``task`` is the UPID of who asks; ``told`` hears whom it
+        waits for.
 
         Raises ``Conflict`` naming the holder when it cannot be had in ``wait`` seconds, ``StoreUnavailable`` when the
         store cannot be asked.
@@ -87,14 +94,16 @@ class Locks:
         queue = self._queues.setdefault(subject, _Queue())
         queue.users += 1
         try:
+            if queue.lock.locked() and queue.holder is not None:
+                told(f"waiting for the lock on {subject}: {_holds(queue.holder)}")
             try:
                 async with asyncio.timeout_at(deadline):
                     await queue.lock.acquire()
             except TimeoutError:
                 raise _too_long(subject, seconds, queue.holder) from None
             try:
+                await self._take(queue, lock, deadline, seconds, told)
                 queue.holder = lock
-                await self._take(subject, lock, deadline, seconds)
                 try:
                     yield
                 finally:
@@ -119,9 +128,11 @@ class Locks:
         if self._background:
             await asyncio.wait(self._background)
 
-    async def _take(self, subject: str, lock: Lock, deadline: float, seconds: float) -> None:
+    async def _take(
+        self, queue: _Queue, lock: Lock, deadline: float, seconds: float, told: Callable[[str], None]
+    ) -> None:
         """Write our record, waiting for others' to go. When cancelled, whatever was written is taken back."""
-        seen: list[Lock] = []
+        subject = lock.subject
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
@@ -133,10 +144,12 @@ class Locks:
                         raise
                     if held is None:
                         return
-                    seen[:] = [held.record]
+                    if queue.holder != held.record:
+                        told(f"waiting for the lock on {subject}: {_holds(held.record)}")
+                    queue.holder = held.record
                     await self._changed(held)
         except TimeoutError:
-            raise _too_long(subject, seconds, seen[0] if seen else None) from None
+            raise _too_long(subject, seconds, queue.holder) from None
         except StoreError:
             self._later(self._give_back(subject, lock, taken=False))
             raise
@@ -237,10 +250,14 @@ def _too_long(subject: str, seconds: float, holder: Lock | None) -> Conflict:
         return Conflict(
             f"No lock on {subject}, got timeout after {seconds:g} s", why="the store did not answer in time"
         )
-    since = datetime.fromtimestamp(holder.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    purpose = f" ({holder.reason})" if holder.reason else ""
     return Conflict(
         f"No lock on {subject}, got timeout after {seconds:g} s",
-        why=f"task {holder.task}{purpose} on node {holder.node} holds it since {since}",
+        why=_holds(holder),
         todo="Wait until that task ends, or cancel it",
     )
+
+
+def _holds(holder: Lock) -> str:
+    since = datetime.fromtimestamp(holder.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    purpose = f" ({holder.reason})" if holder.reason else ""
+    return f"task {holder.task}{purpose} on node {holder.node} holds it since {since}"

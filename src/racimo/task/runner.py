@@ -248,7 +248,8 @@ class TaskRunner:
             if self.locks is None:
                 raise OperationFailed(f"No lock on {subject}", why="this daemon was started without a lock service")
             upid = str(task.record.upid)
-            await held.enter_async_context(self.locks.hold(subject, task=upid, reason=operation.kind))
+            lock = self.locks.hold(subject, task=upid, reason=operation.kind, told=task.log)
+            await held.enter_async_context(lock)
         task.enter(Phase.PRECHECK)
         await operation.precheck(services)
         task.enter(Phase.EXECUTE)

@@ -150,10 +150,10 @@ async def test_a_time_out_names_the_holder_and_since_when(datacenter: Datacenter
 
 async def test_a_fenced_nodes_lock_is_broken_while_somebody_waits(datacenter: Datacenter) -> None:
     order = list[str]()
-    async with datacenter.node("n1").hold(GUEST, task="dead"):
-        async with waiting(datacenter.node("n2"), "living", order) as taker:
-            datacenter.dead.add(("n1", "boot-1"))
-            await asyncio.wait_for(asyncio.shield(taker), 5)
+    ours, theirs = datacenter.node("n1"), datacenter.node("n2")
+    async with ours.hold(GUEST, task="dead"), waiting(theirs, "living", order) as taker:
+        datacenter.dead.add(("n1", "boot-1"))
+        await asyncio.wait_for(asyncio.shield(taker), 5)
     assert order == ["living"]
 
 

@@ -11,6 +11,7 @@ from racimo.model.paths import NodePaths
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
 from racimo.task.lock import Locks
+from racimo.task.log import TaskLog, read_log
 from racimo.task.operation import Operation, Report
 from racimo.task.record import Phase, TaskFilter
 from racimo.task.runner import TaskRunner
@@ -179,7 +180,9 @@ async def test_a_task_cancelled_while_it_waits_for_a_lock_leaves_the_queue(tasks
     holder = tasks.submit(Build(locked=True), first)
     await first.wait_for("disk")
     waiting = tasks.submit(Build(locked=True), second)
-    await asyncio.sleep(0)
+    while not (said := (await tasks.log(waiting))[0]):
+        await tasks.wait(waiting, 5, seen=tasks.status(waiting).turn)
+    assert f"waiting for the lock on guests/100: task {holder} (qmcreate) on node n1 holds it" in said[0].t
     tasks.cancel(waiting)
     assert (await tasks.wait(waiting, 5)).phase is Phase.ENDED
     assert second.done == []
@@ -342,3 +345,36 @@ async def test_awaiting_a_cancelled_task_raises_cancelled(tasks: TaskRunner) -> 
     tasks.cancel(tasks.list()[0].upid)
     with pytest.raises(Cancelled, match="root@pam"):
         await caller
+
+
+def test_a_loop_that_ends_without_closing_the_runner_undoes_its_tasks(tmp_path: Path) -> None:
+    site = Site(stop_at="disk")
+
+    async def forgetful() -> TaskRunner:
+        tasks = TaskRunner("n1", NodePaths(tmp_path))
+        tasks.submit(Build(), site)
+        await site.wait_for("disk")
+        return tasks
+
+    tasks = asyncio.run(forgetful())
+    assert site.done == ["disk", "no disk"]
+    asyncio.run(tasks.close())
+
+
+async def test_a_task_runs_though_its_log_cannot_be_written(paths: NodePaths) -> None:
+    paths.state.mkdir(parents=True)
+    (paths.state / "tasks").write_text("in the way")
+    tasks = TaskRunner("n1", paths)
+    assert (await tasks.run(Build(), Site())).exitstatus == "OK"
+    await tasks.close()
+
+
+async def test_a_log_is_bounded_and_keeps_its_last_line(tmp_path: Path) -> None:
+    log = TaskLog(tmp_path / "log", max_bytes=100)
+    for n in range(100):
+        log.write(f"line {n}\n\x1b[31m")
+    log.end("TASK OK")
+    lines, total = read_log(tmp_path / "log", 0, 0)
+    assert total < 20
+    assert [line.t for line in lines[-2:]] == ["… the log is full, further lines are left out", "TASK OK"]
+    assert lines[1].t == "\N{REPLACEMENT CHARACTER}[31m"
