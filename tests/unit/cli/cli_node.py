@@ -116,13 +116,12 @@ def routes(world: World) -> Routes:
     @rows.add("GET", "/cluster/ha/status/current", permission=LOGGED_IN, summary="-")
     async def ha(context: Context, parameters: Parameters) -> list[dict[str, object]]:
         return [
-            {"type": "quorum", "status": "OK"},
             {"type": "master", "status": "n1", "node": "n1"},
-            {"type": "service", "sid": "vm:200", "state": "recovery", "request_state": "started", "node": "n2",
-             "why": "n2's lease ran out"},
+            {"id": "service:vm:200", "type": "vm", "sid": "vm:200", "state": "recovery", "request_state": "started",
+             "node": "n2", "why": "n2's lease ran out"},
         ]  # fmt: skip
 
-    @rows.add("GET", "/cluster/config/join", permission=LOGGED_IN, summary="-")
+    @rows.add("POST", "/racimo/join-info", permission=LOGGED_IN, summary="-")
     async def join_info(context: Context, parameters: Parameters) -> None:
         raise NotClustered("This node stands alone", todo="Create a datacenter: racimo cluster create NAME")
 

@@ -13,7 +13,6 @@ from racimo.cli.completion import complete_nodes
 from racimo.cli.parameters import NodeName, assignments
 from racimo.cli.run import Started
 from racimo.cli.session import Session, part
-from racimo.cli.units import moment
 from racimo.cli.view import Column, Done, Facts, Page, Table
 from racimo.errors import BadParameter
 
@@ -50,15 +49,16 @@ async def join_info(
     witness: Annotated[
         bool, typer.Option("--witness", help="For a machine that only votes: the third one beside two nodes.")
     ] = False,
+    life: Annotated[
+        int | None, typer.Option("--life", metavar="SECONDS", min=1, help="How long it is good for; an hour.")
+    ] = None,
 ) -> Done:
     """Print the text that lets one node join, once, within its time.
 
     It carries a one-time right, the addresses of the nodes and the fingerprint of the datacenter's authority.
     """
-    answer = await session.get("/cluster/config/join", witness=1 if witness else None)
-    made = row(answer)
-    text = answer if isinstance(answer, str) else made.text("text") or made.text("join_text")
-    return Done(text, answer if isinstance(answer, dict) else {"text": text})
+    text = await session.post("/racimo/join-info", witness=1 if witness else None, life=life)
+    return Done(str(text), {"text": text})
 
 
 @command(
@@ -95,9 +95,12 @@ async def witness(
         str, typer.Argument(metavar="TEXT", help="What join-info --witness printed; - reads it from the input.")
     ],
     link: Link = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="What it is called; without it the host name.")
+    ] = None,
 ) -> Started:
     """Make this machine the witness: it votes, so that either of two nodes may fail, and runs no guests."""
-    answer = await session.post("/cluster/config/join", text=_read(text), link0=link)
+    answer = await session.post("/racimo/witness", text=_read(text), address=link, name=name)
     return Started(answer, "This machine is now a witness: it votes and runs no guests.", "racimo cluster status")
 
 
@@ -106,9 +109,14 @@ async def witness(
     example="racimo cluster leave",
     then="racimo status: the node stands alone again",
 )  # fmt: skip
-async def leave(session: Session) -> Started:
+async def leave(
+    session: Session,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when the others do not answer; they must remove it then.")
+    ] = False,
+) -> Started:
     """Let this node leave the datacenter and stand alone again, with its guests."""
-    answer = await session.post("/cluster/config/leave")
+    answer = await session.post("/cluster/config/leave", force=1 if force else None)
     return Started(answer, "This node stands alone again.", "racimo status")
 
 
@@ -124,9 +132,16 @@ async def remove(
         str | None,
         typer.Option("--guests-to", metavar="NODE", help="Who gets its guests.", autocompletion=complete_nodes),
     ] = None,
+    forget_guests: Annotated[bool, typer.Option("--forget-guests", help="Delete its guests from the records.")] = False,
+    powered_off: Annotated[bool, typer.Option("--powered-off", help="You vouch that it is off and stays off.")] = False,
 ) -> Started:
-    """Remove a dead node for good. It cannot come back as it was: it would have to be made anew."""
-    answer = await session.delete(f"/cluster/config/nodes/{part(node)}", guests_to=guests_to)
+    """Remove a dead node, or a witness, for good. It cannot come back as it was: it would have to be made anew."""
+    given: dict[str, Json] = {
+        "guests-to": guests_to,
+        "forget-guests": 1 if forget_guests else None,
+        "powered-off": 1 if powered_off else None,
+    }
+    answer = await session.client.delete(f"/cluster/config/nodes/{part(node)}", given)
     return Started(answer, f"{node} is no longer part of the datacenter.", "racimo cluster status")
 
 
@@ -137,11 +152,22 @@ async def status(session: Session) -> Page:
     entries = rows(answer)
     whole = next((entry for entry in entries if entry.text("type") == "cluster"), Row({}))
     nodes = [entry for entry in entries if entry.text("type") == "node"]
-    lines = [
-        ("Datacenter", whole.text("name") or "none: this node stands alone"),
-        ("Quorum", "yes" if whole.flag("quorate") or not whole.fields else "no"),
-    ]
+    lines = [("Datacenter", whole.text("name") or "none: this node stands alone"), ("Quorum", quorum(whole))]
     return Page([Facts(lines, whole.fields), members(nodes)], answer)
+
+
+def quorum(whole: Row) -> str:
+    """Whether there is a quorum, with the votes and why not."""
+    if not whole.fields:
+        return "yes"
+    votes = (
+        f"{whole.text('votes_present')} of {whole.text('votes_expected')} votes, {whole.text('votes_needed')} needed"
+    )
+    word = "yes" if whole.flag("quorate") else "NO"
+    why = (
+        "" if whole.flag("quorate") else f": {whole.text('why') or 'nothing can be changed until more voters are back'}"
+    )
+    return f"{word} ({votes}){why}" if "votes_expected" in whole else word + why
 
 
 def members(nodes: list[Row]) -> Table:
@@ -151,6 +177,7 @@ def members(nodes: list[Row]) -> Table:
         Column("State", lambda node: "online" if node.flag("online") else "offline"),
         Column("Address", lambda node: node.text("ip") or node.text("address")),
         Column("Role", _role),
+        Column("Why", lambda node: node.text("why")),
     ]
     return Table(columns, nodes, "There are no members.")
 
@@ -175,7 +202,8 @@ async def recover(
         bool, typer.Option("--yes", help="Yes, the other voters are lost for good and are switched off.")
     ] = False,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="FILE", help="A backup, where this node's store is lost too.")
+        str | None,
+        typer.Option("--from", "--backup", metavar="FILE", help="A backup, where this node's store is lost too."),
     ] = None,
 ) -> Started:
     """Make this node the only voter, when most voters are lost for good.
@@ -187,7 +215,7 @@ async def recover(
             {"--yes": "is missing: recovering while another voter runs makes two datacenters of one"},
             todo="Switch the lost voters off for good, then add --yes",
         )
-    answer = await session.post("/racimo/recover", **{"from": source} if source else {})
+    answer = await session.post("/racimo/recover", confirmed=1, backup=source)
     return Started(answer, "This node is the only voter now.", "racimo cluster remove NODE for each lost node")
 
 
@@ -206,17 +234,12 @@ async def options(
         values: dict[str, Json] = dict(assignments(assigned))
         await session.client.put("/cluster/options", values)
     answer = row(await session.get("/cluster/options"))
-    return Facts([(name, _setting(answer, name)) for name in answer], answer.fields)
-
-
-def _setting(answer: Row, name: str) -> str:
-    return moment(answer.number(name)) if name == "created" else answer.text(name)
+    return Facts([(name, answer.text(name)) for name in answer], answer.fields)
 
 
 def _role(node: Row) -> str:
-    if node.flag("witness"):
-        return "witness"
-    return "voter" if node.flag("voter") else ""
+    words = [word for word in ("witness", "voter", "learner", "leader") if node.flag(word)]
+    return ", ".join(words)
 
 
 def _read(text: str) -> str:

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
-from racimo.cli.answer import Row, rows
+from racimo.cli.answer import Row, row, rows
 from racimo.cli.command import command, group
+from racimo.cli.completion import complete_sids
 from racimo.cli.parameters import NodeName, Sid, sid_of
 from racimo.cli.run import Started
 from racimo.cli.session import Session, part
+from racimo.cli.units import moment
 from racimo.cli.view import Column, Done, Facts, Page, Table
 from racimo.errors import BadParameter
 
@@ -35,7 +37,12 @@ _COLUMNS = (
 )
 _NODES = (
     Column("Node", lambda entry: entry.text("node")),
-    Column("State", lambda entry: entry.text("health") or entry.text("status")),
+    Column("State", lambda entry: entry.text("status")),
+    Column("Why", lambda entry: entry.text("why")),
+)
+_HISTORY = (
+    Column("When", lambda entry: moment(entry.number("at"))),
+    Column("What", lambda entry: entry.text("what")),
     Column("Why", lambda entry: entry.text("why")),
 )
 
@@ -88,20 +95,38 @@ async def change(
     return Done(f"{sid} is changed.", answer, "racimo ha status")
 
 
-@command(app, "status", example="racimo ha status", then="racimo ha set SID --state disabled clears an error")
-async def status(session: Session) -> Page:
+@command(
+    app, "status",
+    example="racimo ha status\nracimo ha status vm:100",
+    then="racimo ha set SID --state disabled clears an error",
+)  # fmt: skip
+async def status(
+    session: Session,
+    sid: Annotated[
+        str | None,
+        typer.Argument(metavar="SID", help="One guest, with its history.", autocompletion=complete_sids),
+    ] = None,
+) -> Page:
     """Show who is manager, how it sees the nodes, and what it does about each guest, with the reason."""
+    if sid:
+        return await _history(session, sid_of(sid))
     answer = await session.get("/cluster/ha/status/current")
     entries = rows(answer)
-    lines = [
-        (entry.text("type"), entry.text("status")) for entry in entries if entry.text("type") in ("quorum", "master")
-    ]
-    nodes = [entry for entry in entries if entry.text("type") in ("lrm", "node")]
-    guests = [entry for entry in entries if entry.text("type") == "service"]
-    names = {"quorum": "Quorum", "master": "Manager"}
-    head = Facts([(names[kind], text) for kind, text in lines], None)
+    manager = next((entry.text("status") for entry in entries if entry.text("type") == "master"), "none")
+    nodes = [entry for entry in entries if entry.text("type") == "lrm"]
+    guests = [entry for entry in entries if "sid" in entry]
     empty = "No guest is under HA. Put one: racimo ha add vm:100"
-    return Page([head, Table(_NODES, nodes, "No node reports to HA."), Table(_COLUMNS, guests, empty)], answer)
+    parts = [Facts([("Manager", manager)], None), Table(_NODES, nodes, "No node reports to HA.")]
+    return Page([*parts, Table(_COLUMNS, guests, empty)], answer)
+
+
+async def _history(session: Session, sid: str) -> Page:
+    answer = row(await session.get(f"/cluster/ha/resources/{part(sid)}"))
+    names = ("state", "request_state", "node", "why", "proof", "max_restart", "max_relocate", "comment")
+    facts = Facts([(name.replace("_", " "), answer.text(name)) for name in names if answer.text(name)], None)
+    return Page(
+        [facts, Table(_HISTORY, rows(answer.fields.get("history")), "Nothing has happened yet.")], answer.fields
+    )
 
 
 @command(app, "migrate", task=True, example="racimo ha migrate vm:100 n2", then="racimo ha status")

@@ -12,7 +12,7 @@ import typer
 
 from racimo.cli.answer import Json, Row, rows
 from racimo.cli.command import command
-from racimo.cli.commands.cluster import members
+from racimo.cli.commands.cluster import members, quorum
 from racimo.cli.commands.ha import troubled
 from racimo.cli.commands.task import COLUMNS, outcome
 from racimo.cli.parameters import vmid_of
@@ -40,11 +40,7 @@ async def status(session: Session) -> Page:
     """Show how the datacenter is: quorum, nodes, guests that should run and do not, tasks that failed."""
     whole = rows(await session.get("/cluster/status"))
     resources = rows(await _or_nothing(session.get("/cluster/resources")))
-    services = [
-        entry
-        for entry in rows(await _or_nothing(session.get("/cluster/ha/status/current")))
-        if entry.text("type") == "service"
-    ]
+    services = [entry for entry in rows(await _or_nothing(session.get("/cluster/ha/status/current"))) if "sid" in entry]
     tasks = rows(await _or_nothing(session.get("/cluster/tasks")))
     guests = [entry for entry in resources if entry.text("type") in ("qemu", "vm")]
     down = missing_guests(guests, services)
@@ -84,7 +80,7 @@ def _page(whole: list[Row], guests: list[Row], down: list[Row], failed: list[Row
     running = [guest for guest in guests if guest.text("status") == "running"]
     lines = [
         ("Datacenter", cluster.text("name") or "this node stands alone"),
-        ("Quorum", "yes" if quorate else "NO: nothing can be changed until more nodes are back"),
+        ("Quorum", quorum(cluster)),
         ("Nodes", f"{len(online)} of {len(nodes)} online"),
         ("Guests", f"{len(running)} of {len(guests)} running"),
         ("Not as wanted", str(len(down)) if down else "none"),
