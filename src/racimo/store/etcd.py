@@ -81,6 +81,10 @@ class EtcdStore:
         finally:
             await stream.unsubscribe(subscription)
 
+    def set_endpoints(self, endpoints: Sequence[str]) -> None:
+        """The client URLs to ask from now on, when the members have changed."""
+        self._gateway.set_endpoints(endpoints)
+
     async def revision(self) -> int:
         self._check()
         return await self._gateway.revision()

@@ -107,6 +107,14 @@ class Gateway:
         """The members' client URLs, the one asked first in front."""
         return self._endpoints[self._at :] + self._endpoints[: self._at]
 
+    def set_endpoints(self, endpoints: Sequence[str]) -> None:
+        """Ask these members from now on, for the membership has changed; still the one in front first, if it is there."""
+        if not endpoints:
+            raise ValueError("No endpoint of the store is given")
+        front = self.endpoints[0]
+        self._endpoints, self._at = [endpoint.rstrip("/") for endpoint in endpoints], 0
+        self.prefer(front)
+
     def prefer(self, endpoint: str) -> None:
         """Ask this member first from now on."""
         if endpoint in self._endpoints:
@@ -282,5 +290,5 @@ def _connect_reason(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)
-    return str(error)
+        return error.os_error.strerror or str(error.os_error) or "the connection was closed at once"
+    return str(error) or type(error).__name__
