@@ -1,0 +1,101 @@
+"""A storage that runs full says so and keeps nothing of what was begun. On a real, small file system."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from racimo.errors import Refused
+from racimo.model.storage import Storage
+from racimo.storage import directory
+from racimo.storage.directory import Directory
+from racimo.storage.images import NoSpace, convert_image, create_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.root
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small() -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    path = Path(tempfile.mkdtemp(prefix="racimo-full-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "racimo-test", str(path)], check=True)
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+    shutil.rmtree(path)
+
+
+def storage_at(path: Path, **options: str) -> Directory:
+    options = {"is_mountpoint": "1", **options}
+    return Directory(Storage(id="small", type="dir", path=str(path), options=tuple(options.items())))
+
+
+def files_of(path: Path) -> list[Path]:
+    return [found for found in path.rglob("*") if found.is_file()]
+
+
+async def test_an_import_that_cannot_fit_is_refused_before_it_begins(small: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.raw"
+    source.write_bytes(os.urandom(20 * MIB))
+    with pytest.raises(Refused) as caught:
+        await storage_at(small).import_image(100, source)
+    assert "There is no space on the storage small" in str(caught.value)
+    assert f"{20 * MIB} bytes are needed and " in caught.value.why
+    assert "choose another storage" in caught.value.todo
+    assert list(small.iterdir()) == []
+
+
+async def test_a_disk_that_is_to_be_written_in_full_is_refused_if_it_cannot_fit(small: Path) -> None:
+    with pytest.raises(Refused, match=f"{20 * MIB} bytes are needed"):
+        await storage_at(small, preallocation="full").allocate(100, 20 * MIB)
+    assert list(small.iterdir()) == []
+
+
+async def test_a_copy_that_fills_the_disk_midway_leaves_nothing(small: Path, tmp_path: Path) -> None:
+    """As when somebody else takes the space while it runs: the check before it cannot know."""
+    source = tmp_path / "source.raw"
+    source.write_bytes(os.urandom(20 * MIB))
+    with pytest.raises(NoSpace, match="No space left on device"):
+        await convert_image(source, small / "copy.raw", "raw", "raw")
+    assert files_of(small) == []
+
+
+async def test_the_midway_error_names_storage_needed_and_free_bytes(small: Path, tmp_path: Path) -> None:
+    source, eater = tmp_path / "source.raw", small / "eater"
+    source.write_bytes(os.urandom(6 * MIB))
+
+    def eat(fraction: float) -> None:
+        if not eater.exists():
+            with eater.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, os.statvfs(small).f_bavail * os.statvfs(small).f_frsize)
+
+    with pytest.raises(Refused, match=f"no space on the storage small: {6 * MIB} bytes are needed"):
+        await storage_at(small).import_image(100, source, progress=eat)
+    assert files_of(small) == [eater]
+
+
+async def test_a_full_storage_takes_no_disk_at_all(small: Path) -> None:
+    with (small / "eater").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 8 * MIB - directory.SPARE // 2)
+    with pytest.raises(Refused, match="no space on the storage small"):
+        await storage_at(small).allocate(100, 1 << 30)
+    assert files_of(small) == [small / "eater"]
+    with pytest.raises(NoSpace):
+        await create_image(small / "x.raw", "raw", 4 * MIB, "full")
+    assert files_of(small) == [small / "eater"]
+
+
+async def test_a_mounted_storage_is_usable(small: Path) -> None:
+    storage = storage_at(small)
+    assert str(await storage.allocate(100, 1 << 30)) == "small:100/vm-100-disk-0.raw"
+    usage = await storage.usage()
+    assert usage.total == 8 * MIB and usage.free <= usage.total - usage.used
