@@ -46,6 +46,8 @@ class World:
     waiting: threading.Event = field(default_factory=threading.Event)
     quorate: bool = True
     serial: str = "login:\n"
+    tails: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    """One permit per look at the serial console."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Change(OfGuest):
     memory: int | None = None
     cores: int | None = None
     delete: str = ""
+
+
+class SerialTail(OfGuest):
+    size: int = 4096
 
 
 class Api(Parameters):
@@ -170,11 +176,12 @@ def routes(world: World) -> Routes:
         return context.submit(Start(parameters.vmid), world)
 
     @rows.add(
-        "GET", "/nodes/{node}/qemu/{vmid}/serial", permission=LOGGED_IN, answers=Answers.NODE, parameters=OfGuest,
+        "GET", "/nodes/{node}/qemu/{vmid}/serial", permission=LOGGED_IN, answers=Answers.NODE, parameters=SerialTail,
         summary="-",
     )  # fmt: skip
-    async def serial(context: Context, parameters: OfGuest) -> str:
-        return world.serial
+    async def serial(context: Context, parameters: SerialTail) -> str:
+        world.tails.release()
+        return world.serial[-parameters.size :]
 
     return rows
 

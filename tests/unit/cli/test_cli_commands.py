@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli_node import RunningNode
-    from conftest import Racimo
+    from conftest import Process, Racimo
 
 
 def test_the_guest_list_is_a_table_for_people(node: RunningNode, racimo: Racimo) -> None:
     said = racimo("guest", "list")
     assert said.code == 0
-    assert said.out.splitlines()[0].split() == ["VMID", "Name", "State", "Node", "HA", "CPU", "Memory", "Up", "for"]
+    assert said.out.splitlines()[0].split() == ["VMID", "Name", "State", "Node", "HA", "CPUs", "Memory"]
     assert said.out.splitlines()[2].split()[:4] == ["100", "web", "stopped", "n1"]
 
 
@@ -131,6 +131,19 @@ def test_the_serial_console_is_printed_as_it_came(node: RunningNode, racimo: Rac
         "vmid": 100,
         "line": "login: ",
     }
+
+
+def test_following_the_serial_console_shows_each_line_once(node: RunningNode, racimo_process: type[Process]) -> None:
+    node.world.serial = "booting\nnetw"
+    following = racimo_process("guest", "serial", "100", "--follow", "--json")
+    assert node.world.tails.acquire(timeout=20)
+    node.world.serial = "booting\nnetwork is up\nlogin:"
+    for _ in range(2):
+        assert node.world.tails.acquire(timeout=20)
+    following.ctrl_c()
+    said = following.end()
+    assert said.code == 130
+    assert [json.loads(line)["line"] for line in said.out.splitlines()] == ["booting", "network is up"]
 
 
 def test_a_storage_without_a_type_says_what_is_used_as(racimo: Racimo) -> None:

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import typer.main
 
-from racimo.cli.commands.serial import new_lines
+from racimo.cli.commands.serial import new_text
 from racimo.cli.main import build
 from racimo.cli.reference import TARGET, leaves, reference
 from racimo.cli.units import parse_bandwidth, size, span
@@ -46,8 +46,8 @@ def test_what_the_tutorial_needs_is_there() -> None:
 
 
 def test_help_is_there_at_once() -> None:
-    fastest = min(_help_takes() for _ in range(3))
-    assert fastest < 0.4, f"racimo --help took {fastest:.2f} s"
+    quickest = min(_processor_seconds_of_help() for _ in range(3))
+    assert quickest < 0.4, f"racimo --help took {quickest:.2f} s of the processor"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -59,15 +59,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert said.stdout.splitlines()[-1] == "[]"
 
 
-def _help_takes() -> float:
-    before = time.monotonic()
+def _processor_seconds_of_help() -> float:
+    """Not by the clock on the wall, which runs on while other tests have the processor."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-m", "racimo.cli.main", "--help"], check=True, capture_output=True, timeout=30)
-    return time.monotonic() - before
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_a_misspelt_command_is_a_usage_error_with_the_likely_one(racimo: Racimo) -> None:
     said = racimo("guest", "strat", "100")
-    assert (said.code, "Did you mean 'start'?" in said.err) == (2, True)
+    assert (said.code, "'start'" in said.err) == (2, True)
 
 
 def test_a_missing_argument_shows_the_form(racimo: Racimo) -> None:
@@ -106,6 +108,6 @@ def test_a_malformed_bandwidth_is_refused(text: str) -> None:
 
 
 def test_a_later_tail_of_a_console_shows_only_what_is_new() -> None:
-    assert new_lines(["a", "b"], ["b", "c", "d"]) == ["c", "d"]
-    assert new_lines(["a", "b"], ["a", "b"]) == []
-    assert new_lines(["a", "b"], ["x"]) == ["x"]
+    assert new_text("a\nb\n", "b\nc\nd\n") == "b\nc\nd\n"  # no overlap of all that was seen: shown whole
+    assert new_text("a\nb\n", "a\nb\nc\n") == "c\n"
+    assert new_text("a\nb\n", "a\nb\n") == ""

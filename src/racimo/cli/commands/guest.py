@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from racimo.cli.answer import Json, Row, row
+from racimo.cli.answer import Json, row
 from racimo.cli.command import command, group
 from racimo.cli.interrupts import raising
 from racimo.cli.parameters import OnNode, Vmid, assignments
 from racimo.cli.run import Started
-from racimo.cli.session import Session, part
-from racimo.cli.units import percent, size, span
+from racimo.cli.session import Session, is_upid, part
+from racimo.cli.units import size, span
 from racimo.cli.view import Column, Done, Facts, Table
 from racimo.errors import BadParameter
 
@@ -30,20 +30,14 @@ def _text(name: str, text: str) -> typer.models.OptionInfo:
     return option
 
 
-def _memory(guest: Row) -> str:
-    used, whole = guest.number("mem"), guest.number("maxmem")
-    return size(whole) if not used else f"{size(used)} of {size(whole)}"
-
-
 _COLUMNS = (
     Column("VMID", lambda guest: guest.text("vmid"), number=True),
     Column("Name", lambda guest: guest.text("name")),
     Column("State", lambda guest: guest.text("status")),
     Column("Node", lambda guest: guest.text("node")),
     Column("HA", lambda guest: guest.text("hastate", "-")),
-    Column("CPU", lambda guest: percent(guest.number("cpu")), number=True),
-    Column("Memory", _memory, number=True),
-    Column("Up for", lambda guest: span(guest.number("uptime") or None), number=True),
+    Column("CPUs", lambda guest: guest.text("maxcpu", "-"), number=True),
+    Column("Memory", lambda guest: size(guest.number("maxmem")), number=True),
 )
 
 
@@ -100,7 +94,26 @@ async def create(
 async def config(session: Session, vmid: Vmid) -> Facts:
     """Show a guest's configuration."""
     answer = row(await session.get(await session.guest_path(vmid) + "/config"))
-    return Facts([(key, answer.text(key)) for key in sorted(answer)], answer.fields)
+    return Facts([(key, answer.text(key)) for key in sorted(answer) if key != "digest"], answer.fields)
+
+
+@command(app, "status", example="racimo guest status 100", then="racimo guest serial 100")
+async def status(session: Session, vmid: Vmid) -> Facts:
+    """Show how a guest is now, and what its process uses."""
+    guest = await session.guest(vmid)
+    answer = row(await session.get(f"/nodes/{part(guest.text('node'))}/qemu/{vmid}/status/current"))
+    lines = [
+        ("Guest", f"{vmid} ({answer.text('name')})"),
+        ("Node", guest.text("node")),
+        ("State", answer.text("qmpstatus") or answer.text("status")),
+        ("Why", answer.text("reason")),
+        ("Up for", span(answer.number("uptime") or None)),
+        ("Memory", f"{size(answer.number('mem'))} of {size(answer.number('maxmem'))}"),
+        ("Process", answer.text("pid")),
+        ("HA", guest.text("hastate") or "no"),
+    ]
+    shown = [(name, text) for name, text in lines if text not in ("", "-")]
+    return Facts(shown, {**guest.fields, **answer.fields})
 
 
 @command(
@@ -130,7 +143,14 @@ async def _power(session: Session, vmid: int, verb: str, done: str, then: str, *
     guest = await session.guest(vmid)
     node = guest.text("node")
     answer = await session.post(f"/nodes/{part(node)}/qemu/{vmid}/status/{verb}", **parameters)
+    if _asked_ha(answer):
+        return Started(answer, f"HA was asked to {verb} guest {vmid}.", "racimo ha status")
     return Started(answer, f"{done} on {node}.", then)
+
+
+def _asked_ha(answer: Json) -> bool:
+    """Whether the task only tells HA what is wanted, as it does of a guest under HA."""
+    return isinstance(answer, str) and is_upid(answer) and answer.split(":")[5] in ("hastart", "hastop")
 
 
 @command(app, "start", task=True, example="racimo guest start 100", then="racimo guest serial 100 --follow")

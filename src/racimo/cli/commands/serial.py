@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from racimo.cli.answer import Json, row
 from racimo.cli.command import command
 from racimo.cli.commands.guest import app
 from racimo.cli.parameters import Follow, Vmid
@@ -17,6 +16,10 @@ from racimo.cli.session import Session
 
 PAUSE = 0.5
 """Seconds between two looks while following."""
+TAIL = 65536
+"""Bytes of the console's log asked for."""
+ANCHOR = 512
+"""Characters by which the end of what was seen is found again."""
 
 
 @command(
@@ -31,27 +34,26 @@ async def serial(
     limit: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines, the last ones.")] = 200,
 ) -> AsyncIterator[Item]:
     """Print the end of what a guest wrote to its serial console; with --json one object per line."""
-    seen: list[str] = []
+    seen = ""
     while True:
-        lines = _lines(await session.get(await session.guest_path(vmid) + "/serial"))
-        for line in new_lines(seen, lines)[-limit:]:
+        text = str(await session.get(await session.guest_path(vmid) + "/serial", size=TAIL))
+        fresh = new_text(seen, text) if seen else _last_lines(text, limit)
+        if follow:
+            fresh = fresh[: fresh.rfind("\n") + 1]  # a line that is not complete yet is shown when it is
+        for line in fresh.splitlines():
             yield Item(line, {"vmid": vmid, "line": line})
         if not follow:
             return
-        seen = lines
+        seen = text[: text.rfind("\n") + 1]
         await asyncio.sleep(PAUSE)
 
 
-def new_lines(seen: list[str], now: list[str]) -> list[str]:
-    """What ``now``, a later tail of the same log, has more than ``seen``."""
-    if not seen:
-        return now
-    for overlap in range(min(len(seen), len(now)), 0, -1):
-        if seen[-overlap:] == now[:overlap]:
-            return now[overlap:]
-    return now
+def new_text(seen: str, now: str) -> str:
+    """What ``now``, a later tail of the same log, has more than ``seen``; all of it when they do not overlap."""
+    anchor = seen[-ANCHOR:]
+    at = now.rfind(anchor)
+    return now if at < 0 else now[at + len(anchor) :]
 
 
-def _lines(answer: Json) -> list[str]:
-    text = answer if isinstance(answer, str) else row(answer).text("text") or row(answer).text("tail")
-    return text.splitlines()
+def _last_lines(text: str, limit: int) -> str:
+    return "".join(text.splitlines(keepends=True)[-limit:])
