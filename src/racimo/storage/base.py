@@ -149,6 +149,9 @@ class Driver(Protocol):
     async def resize(self, name: str, size: int) -> None:
         """Grow a disk image to ``size`` bytes; shrinking is refused. The guest must not run."""
 
+    async def give(self, name: str, vmid: int) -> VolumeId:
+        """Rename a disk image to the next free name of another guest. No QEMU may have it open."""
+
     async def delete(self, name: str) -> None:
         """Remove a volume for good."""
 

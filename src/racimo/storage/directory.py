@@ -254,10 +254,10 @@ class Directory:
             await make(temporary)
             return await self._publish(temporary, vmid, image_format, name)
         except images.NoSpace as error:
-            raise self._full(needed, free) from error
+            raise self._full(needed, (await self.usage()).free, error.why) from error
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise self._full(needed, free) from error
+                raise self._full(needed, (await self.usage()).free, str(error)) from error
             raise OperationFailed(f"The storage {self.definition.id} failed", why=str(error)) from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -297,10 +297,10 @@ class Directory:
             return VolumeId(self.definition.id, chosen)
         raise Refused(f"The guest {vmid} gets no more disks on {self.definition.id}", why=f"it has {MAX_DISKS} already")
 
-    def _full(self, needed: int, free: int) -> Refused:
+    def _full(self, needed: int, free: int, said: str = "") -> Refused:
         return images.NoSpace(
             f"There is no space on the storage {self.definition.id}",
-            why=f"{needed} bytes are needed and {max(free - SPARE, 0)} bytes are free",
+            why=f"{needed} bytes are needed and {max(free - SPARE, 0)} bytes are free" + (f" ({said})" if said else ""),
             todo="Free space there or choose another storage; what had been begun was removed",
         )
 
@@ -317,6 +317,21 @@ class Directory:
             )
         await self._unused(name, "resized")
         await images.resize_image(self._where(name), found.format, size)
+
+    async def give(self, name: str, vmid: int) -> VolumeId:
+        """Rename an image that no QEMU has open. Broken off half-way it has both names, and nothing is lost."""
+        path = await self.path(name)
+        match = IMAGE.fullmatch(name)
+        if match is None:
+            raise Refused(f"The volume {self.definition.id}:{name} cannot be renamed", why="it is no disk image")
+        await self._unused(name, "renamed")
+        folder = self.root / "images" / str(vmid)
+        await self._in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
+        given = await self._in_thread(lambda: self._give_name(path, vmid, match[3], None))
+        await self._in_thread(path.unlink)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # only if nothing is in it
+        return given
 
     async def delete(self, name: str) -> None:
         """Remove a volume that no QEMU has open; the guest's folder goes with its last image."""

@@ -151,6 +151,11 @@ class Volumes:
         found = _parsed(volume)
         await self.driver(found.storage).resize(found.name, size)
 
+    async def give(self, volume: VolumeId | str, vmid: int) -> VolumeId:
+        """Rename a disk to the next free name of another guest."""
+        found = _parsed(volume)
+        return await self.driver(found.storage).give(found.name, vmid)
+
     async def delete(self, volume: VolumeId | str) -> None:
         """Remove a volume for good."""
         found = _parsed(volume)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -24,14 +24,22 @@ pytestmark = pytest.mark.root
 MIB = 1 << 20
 
 
+@contextlib.contextmanager
+def a_small_file_system(options: str) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="racimo-full-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "racimo-test", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+        path.rmdir()
+
+
 @pytest.fixture
 def small() -> Iterator[Path]:
     """A file system of 8 MiB."""
-    path = Path(tempfile.mkdtemp(prefix="racimo-full-"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "racimo-test", str(path)], check=True)
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
-    shutil.rmtree(path)
+    with a_small_file_system("size=8m") as path:
+        yield path
 
 
 def storage_at(path: Path, **options: str) -> Directory:
@@ -69,18 +77,16 @@ async def test_a_copy_that_fills_the_disk_midway_leaves_nothing(small: Path, tmp
     assert files_of(small) == []
 
 
-async def test_the_midway_error_names_storage_needed_and_free_bytes(small: Path, tmp_path: Path) -> None:
-    source, eater = tmp_path / "source.raw", small / "eater"
+async def test_running_full_after_the_check_names_the_storage_and_what_was_said(tmp_path: Path) -> None:
+    """The file system has bytes left but no inode for the image: only the attempt can find out."""
+    source = tmp_path / "source.raw"
     source.write_bytes(os.urandom(6 * MIB))
-
-    def eat(fraction: float) -> None:
-        if not eater.exists():
-            with eater.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, os.statvfs(small).f_bavail * os.statvfs(small).f_frsize)
-
-    with pytest.raises(Refused, match=f"no space on the storage small: {6 * MIB} bytes are needed"):
-        await storage_at(small).import_image(100, source, progress=eat)
-    assert files_of(small) == [eater]
+    with a_small_file_system("size=8m,nr_inodes=3") as small:
+        with pytest.raises(Refused, match=f"no space on the storage small: {6 * MIB} bytes are needed") as caught:
+            await storage_at(small).import_image(100, source)
+        assert "No space left on device" in caught.value.why
+        assert list(small.iterdir()) == [small / "images"]
+        assert files_of(small) == []
 
 
 async def test_a_full_storage_takes_no_disk_at_all(small: Path) -> None:

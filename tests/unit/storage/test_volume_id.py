@@ -16,8 +16,10 @@ def test_a_volume_id_is_read_and_written_back(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "local", ":x", "local:", "1a:x", "local:/etc/passwd", "local:../x", "local:a/../../b", "local:a/b/c", 
-     "local:.x",      "local:a//b", "local:a b", "local:a\nb", "lo cal:x", "local:a\x00b", "local:x..y", "local:100/.tmp"],
+    [
+        "", "local", ":x", "local:", "1a:x", "local:/etc/passwd", "local:../x", "local:a/../../b", "local:a/b/c",
+        "local:.x", "local:a//b", "local:a b", "local:a\nb", "lo cal:x", "local:a\x00b", "local:x..y", "local:100/.tmp",
+    ],
 )  # fmt: skip
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a volume"):
