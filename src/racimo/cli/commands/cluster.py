@@ -86,21 +86,26 @@ async def join(
 
 @command(
     app, "witness", task=True,
-    example="racimo cluster witness racimo-join-1.eyJ…",
+    example="racimo cluster witness racimo-join-1.eyJ…\nracimo cluster witness --stop",
     then="racimo cluster status on any node",
 )  # fmt: skip
 async def witness(
     session: Session,
     text: Annotated[
         str, typer.Argument(metavar="TEXT", help="What join-info --witness printed; - reads it from the input.")
-    ],
+    ] = "",
     link: Link = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="What it is called; without it the host name.")
     ] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="Be a witness no more.")] = False,
 ) -> Started:
     """Make this machine the witness: it votes, so that either of two nodes may fail, and runs no guests."""
-    answer = await session.post("/racimo/witness", text=_read(text), address=link, name=name)
+    if bool(text) == stop:
+        raise BadParameter({"TEXT": "give the join text, or --stop"}, todo="racimo cluster join-info --witness")
+    answer = await session.post("/racimo/witness", text=_read(text), link0=link, name=name)
+    if stop:
+        return Started(answer, "This machine is no witness any more.", "racimo cluster remove it on a node")
     return Started(answer, "This machine is now a witness: it votes and runs no guests.", "racimo cluster status")
 
 
@@ -193,6 +198,7 @@ async def backup(session: Session) -> Started:
 @command(
     app, "recover", task=True,
     example="racimo cluster recover --yes\n"
+    "racimo cluster recover --follow 10.0.1.11\n"
     "racimo cluster recover --yes --from /var/lib/racimo/backup/2026-01-31T10.json",
     then="racimo cluster remove NODE for each node that is lost for good",
 )  # fmt: skip
@@ -205,17 +211,23 @@ async def recover(
         str | None,
         typer.Option("--from", "--backup", metavar="FILE", help="A backup, where this node's store is lost too."),
     ] = None,
+    follow: Annotated[
+        str | None,
+        typer.Option("--follow", metavar="ADDRESS", help="On another node: follow the one that was recovered."),
+    ] = None,
 ) -> Started:
     """Make this node the only voter, when most voters are lost for good.
 
     Dangerous while any of the others still runs: two datacenters would come of it.
     """
-    if not yes:
+    if not yes and not follow:
         raise BadParameter(
             {"--yes": "is missing: recovering while another voter runs makes two datacenters of one"},
             todo="Switch the lost voters off for good, then add --yes",
         )
-    answer = await session.post("/racimo/recover", confirmed=1, backup=source)
+    answer = await session.post("/racimo/recover", confirmed=1 if yes else 0, backup=source, member=follow)
+    if follow:
+        return Started(answer, f"This node follows {follow}.", "racimo cluster status")
     return Started(answer, "This node is the only voter now.", "racimo cluster remove NODE for each lost node")
 
 
