@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from racimo.errors import NotFound
-from racimo.model.record import Record
+from racimo.store.mirror import MirroredCollection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from racimo.model.datacenter import Datacenter
     from racimo.model.guest import Guest, Runtime
     from racimo.model.ha import ManagerTerm, NodeStatus, Resource, Service
     from racimo.model.node import Node
     from racimo.model.storage import Storage
-    from racimo.store.collection import Collection
     from racimo.store.layout import Layout
-
-R = TypeVar("R", bound=Record)
-
-
-class Copy(Protocol):
-    """The watched copy of the store."""
-
-    def records(self, collection: Collection[R]) -> Mapping[str, R]:
-        """Every record of a collection by name, as it was last seen."""
+    from racimo.store.mirror import Mirror
 
 
 class Presence(Protocol):
@@ -36,58 +25,65 @@ class Presence(Protocol):
 
 
 class Inventory:
-    """The records by name or number. Cheap: no call leaves the process."""
+    """The records by name or number. Cheap: no call leaves the process, and each record is decoded once."""
 
-    def __init__(self, layout: Layout, copy: Copy, presence: Presence, node_name: str) -> None:
-        self._layout, self._copy, self._presence, self.node_name = layout, copy, presence, node_name
+    def __init__(self, layout: Layout, mirror: Mirror, presence: Presence, node_name: str) -> None:
+        self.mirror, self._presence, self.node_name = mirror, presence, node_name
+        self._datacenter = MirroredCollection(mirror, layout.datacenter)
+        self._nodes = MirroredCollection(mirror, layout.nodes)
+        self._guests = MirroredCollection(mirror, layout.guests)
+        self._runtimes = MirroredCollection(mirror, layout.runtimes)
+        self._storages = MirroredCollection(mirror, layout.storages)
+        self._resources = MirroredCollection(mirror, layout.resources)
+        self._services = MirroredCollection(mirror, layout.services)
+        self._statuses = MirroredCollection(mirror, layout.node_statuses)
+        self._manager = MirroredCollection(mirror, layout.manager)
 
     def online(self, node: str) -> bool:
         """Whether the node shows signs of life; this one always does."""
         return node == self.node_name or self._presence.online(node)
 
     def datacenter(self) -> Datacenter:
-        """The settings of the whole."""
-        found = self._copy.records(self._layout.datacenter).get("settings")
-        if found is None:
-            raise NotFound("The datacenter's settings are not known", why="the store has not been read yet")
-        return found
+        """The settings of the whole. Raises ``NotFound`` while the store has never been read."""
+        return self._datacenter.get("settings")
 
-    def nodes(self) -> Mapping[str, Node]:
-        """The nodes, witnesses included."""
-        return self._copy.records(self._layout.nodes)
+    def nodes(self) -> dict[str, Node]:
+        """The nodes by name, witnesses included."""
+        return {name: held.record for name, held in self._nodes.all().items()}
 
     def guests(self) -> dict[int, Guest]:
         """The guests by vmid, in order."""
-        found = self._copy.records(self._layout.guests).values()
-        return {guest.vmid: guest for guest in sorted(found, key=lambda guest: guest.vmid)}
+        found = {guest.vmid: guest for guest in self._guests.records()}
+        return dict(sorted(found.items()))
 
     def guest(self, vmid: int) -> Guest:
         """One guest. Raises ``NotFound``."""
-        found = self._copy.records(self._layout.guests).get(str(vmid))
-        if found is None:
+        held = self._guests.find(vmid)
+        if held is None:
             raise NotFound(f"Guest {vmid} does not exist", todo="See the guests: racimo guest list")
-        return found
+        return held.record
 
     def runtimes(self) -> dict[int, Runtime]:
-        """What the owners last wrote about their guests."""
-        return {runtime.vmid: runtime for runtime in self._copy.records(self._layout.runtimes).values()}
+        """What the owners last wrote about their guests, by vmid."""
+        return {runtime.vmid: runtime for runtime in self._runtimes.records()}
 
-    def storages(self) -> Mapping[str, Storage]:
-        """The storage definitions."""
-        return self._copy.records(self._layout.storages)
+    def storages(self) -> dict[str, Storage]:
+        """The storage definitions by id."""
+        return {name: held.record for name, held in self._storages.all().items()}
 
-    def resources(self) -> Mapping[str, Resource]:
+    def resources(self) -> dict[str, Resource]:
         """The HA resources by sid."""
-        return self._copy.records(self._layout.resources)
+        return {name: held.record for name, held in self._resources.all().items()}
 
-    def services(self) -> Mapping[str, Service]:
-        """What the HA manager does about them."""
-        return self._copy.records(self._layout.services)
+    def services(self) -> dict[str, Service]:
+        """What the HA manager does about them, by sid."""
+        return {name: held.record for name, held in self._services.all().items()}
 
-    def node_statuses(self) -> Mapping[str, NodeStatus]:
-        """What the HA manager holds of the nodes."""
-        return self._copy.records(self._layout.node_statuses)
+    def node_statuses(self) -> dict[str, NodeStatus]:
+        """What the HA manager holds of the nodes, by name."""
+        return {name: held.record for name, held in self._statuses.all().items()}
 
     def manager(self) -> ManagerTerm | None:
-        """Who is HA manager."""
-        return self._copy.records(self._layout.manager).get("term")
+        """Who is HA manager, if anybody."""
+        held = self._manager.find("term")
+        return held.record if held else None

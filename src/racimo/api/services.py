@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from racimo.errors import OperationFailed
+from racimo.errors import Conflict, OperationFailed
 
 if TYPE_CHECKING:
     from racimo.api.peers import Peers
@@ -30,6 +30,8 @@ class Services:
     tasks: TaskRunner
     peers: Peers
     rooms: dict[type, object] = field(default_factory=dict)
+    initialised: bool = True
+    """Whether this machine is a node already."""
 
     def provide(self, service: object, kind: type | None = None) -> None:
         """Keep ``service`` under its own type, or under ``kind``, replacing the one before."""
@@ -39,6 +41,10 @@ class Services:
         """The service of that type. Raises ``OperationFailed`` when the daemon did not start it."""
         service = self.rooms.get(kind)
         if not isinstance(service, kind):
+            if not self.initialised:
+                raise Conflict(
+                    "This machine is not a Racimo node yet", why="it was never initialised", todo="Run: racimo init"
+                )
             raise OperationFailed(
                 f"This node has no {kind.__name__}", why="its daemon did not start that part",
                 todo=f"See the daemon's journal: journalctl -u racimo-node on {self.node_name}",

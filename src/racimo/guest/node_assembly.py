@@ -117,6 +117,16 @@ class NodeAssembly:
         volumes = [drive.volume for drive in parse_config(config).drives.values()]
         return tuple(str(volume) for volume in volumes if volume and not self._volumes.is_shared(volume))
 
+    async def renumber(self, guest: Guest, vmid: int) -> Guest:
+        """A stopped guest's record under another number, its own volumes renamed to fit."""
+        config = parse_config(guest.config)
+        drives = {}
+        for key, drive in config.drives.items():
+            volume = drive.volume
+            own = volume is not None and (await self._volumes.volume(volume)).vmid == guest.vmid
+            drives[key] = replace(drive, file=str(await self._volumes.give(volume, vmid))) if own and volume else drive
+        return replace(guest, vmid=vmid, config=replace(config, drives=drives).to_mapping())
+
     async def _provide(self, vmid: int, key: str, drive: Drive, report: Report, undo: AsyncExitStack) -> Drive:
         """The drive with a real volume: made here if it asks for a new one, else looked up."""
         if drive.is_empty or drive.is_cloud_init:

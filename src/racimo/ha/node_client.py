@@ -69,7 +69,7 @@ class NodeClient:
             if status.get("status") == "stopped":
                 break
         end = str(status.get("exitstatus", ""))
-        if end != "OK":
+        if end != "OK" and not end.startswith("WARNINGS"):
             raise OperationFailed(f"{body['command']} of guest {vmid} failed", why=end)
 
     async def _ask(self, method: str, path: str, vmid: int, **arguments: Any) -> object:

@@ -45,3 +45,14 @@ class Node(Record):
     networks: dict[str, str] = field(default_factory=dict)
     """Role (public, migration, replication, storage) to the node's address there, where it differs from ``address``."""
     facts: NodeFacts = field(default_factory=NodeFacts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon(Record):
+    """The racimo-node that runs on a node now. A lock that another ``incarnation`` left behind can be broken."""
+
+    node: str
+    incarnation: str
+    version: str = ""
+    since: float = 0.0
+    """Seconds since the epoch; for people only."""

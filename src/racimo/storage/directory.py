@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +37,9 @@ SUFFIXES = {Content.ISO: (".iso", ".img"), Content.IMPORT: (".qcow2", ".raw", ".
 
 ANSWER_TIMEOUT = 15.0
 """Seconds that the file system may take to answer; a network file system whose server is gone hangs."""
+
+LEFTOVER_AGE = 3600.0
+"""Seconds for which nobody has written to an unnamed file before it counts as left behind."""
 
 MAX_DISKS = 100
 """Disks that one guest may have on one storage."""
@@ -251,6 +255,7 @@ class Directory:
         temporary = folder / f".{secrets.token_hex(8)}.tmp"
         try:
             await self._in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
+            await self._in_thread(lambda: _sweep(folder))
             await make(temporary)
             return await self._publish(temporary, vmid, image_format, name)
         except images.NoSpace as error:
@@ -361,6 +366,15 @@ class Directory:
                 why=f"the file system of {self.root} gave no answer within {ANSWER_TIMEOUT:g} s",
                 todo="Check the server or the disk behind it",
             ) from error
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what an earlier node daemon left half-made when it was killed: old, and not being written."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > LEFTOVER_AGE and not is_locked(path):
+                path.unlink()
+                log.warning("removed a half-made image that was left behind", file=str(path))
 
 
 def _format_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from racimo.model.datacenter import Authority, Datacenter, JoinToken
 from racimo.model.guest import Guest, Lock, Runtime
 from racimo.model.ha import Heartbeat, ManagerTerm, NodeStatus, Outcome, Resource, Service
-from racimo.model.node import Node
+from racimo.model.node import Daemon, Node
 from racimo.model.storage import Storage
 from racimo.store.collection import Collection
 
@@ -27,6 +27,7 @@ class Layout:
         self.authority = Collection(store, ROOT + "authority/", Authority)  # "ca"
         self.join_tokens = Collection(store, ROOT + "join-tokens/", JoinToken)  # digest
         self.nodes = Collection(store, ROOT + "nodes/", Node)  # node name
+        self.daemons = Collection(store, ROOT + "daemons/", Daemon)  # node name
         self.guests = Collection(store, ROOT + "guests/", Guest)  # vmid
         self.runtimes = Collection(store, ROOT + "runtimes/", Runtime)  # vmid
         self.storages = Collection(store, ROOT + "storage/", Storage)  # storage id

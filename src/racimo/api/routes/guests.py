@@ -1,0 +1,193 @@
+"""Guests of a node: list, create, configure, destroy, and how each is now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
+
+from pydantic import Field, create_model
+
+from racimo.api.endpoint import LOGGED_IN, Answers, Routes, privilege
+from racimo.api.inventory import Inventory
+from racimo.api.parameters import OfNode
+from racimo.errors import NotFound
+from racimo.guest.config import parse_config
+from racimo.guest.config_options import FAMILIES, SCALARS
+from racimo.guest.lifecycle import Lifecycle
+from racimo.guest.operations import ConfigureGuest, CreateGuest, DestroyGuest
+from racimo.model.guest import MAX_VMID, MIN_VMID, RunState
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from racimo.api.context import Context
+    from racimo.guest.lifecycle import GuestNow
+    from racimo.model.guest import Guest
+    from racimo.task.upid import Upid
+
+AUDIT = privilege("/vms/{vmid}", "VM.Audit")
+CONFIG = privilege("/vms/{vmid}", "VM.Config.Options", "VM.Config.Disk", "VM.Config.CPU", "VM.Config.Memory")
+
+VMID = Annotated[int, Field(ge=MIN_VMID, le=MAX_VMID, description="The guest's number.")]
+
+routes = Routes()
+
+
+class OfGuest(OfNode):
+    """One guest."""
+
+    vmid: VMID
+
+
+class _Configured(OfNode):
+    """Base of what takes configuration keys: families such as ``net0`` are read with ``more()``."""
+
+    indexed: ClassVar[Mapping[str, int]] = {name: option.count or 0 for name, option in FAMILIES.items()}
+
+    def config(self) -> dict[str, str]:
+        """The configuration keys that were given."""
+        scalars = {name: getattr(self, name) for name in SCALARS}
+        return {**{name: value for name, value in scalars.items() if value is not None}, **self.more()}
+
+
+_OPTIONS = {name: (str | None, Field(default=None, description=option.description)) for name, option in SCALARS.items()}
+_GuestOptions = cast("type[_Configured]", create_model("_GuestOptions", __base__=_Configured, **_OPTIONS))  # type: ignore[call-overload]
+
+
+class NewGuest(_GuestOptions):  # type: ignore[valid-type,misc]
+    """A guest to be made; all keys of qm.conf are taken."""
+
+    vmid: VMID
+    start: Annotated[bool, Field(description="Start it when it is made.")] = False
+
+
+class ChangeGuest(_GuestOptions):  # type: ignore[valid-type,misc]
+    """Keys of the configuration to set or delete."""
+
+    vmid: VMID
+    delete: Annotated[tuple[str, ...], Field(description="Keys to delete.")] = ()
+    digest: Annotated[str, Field(description="Only if the configuration still has this digest.")] = ""
+
+
+class DestroyOptions(OfGuest):
+    """How to destroy."""
+
+    purge: Annotated[bool, Field(description="Out of HA too.")] = False
+
+
+@routes.add(
+    "GET", "/nodes/{node}/qemu", permission=LOGGED_IN, answers=Answers.NODE, parameters=OfNode,
+    summary="The guests of a node",
+)  # fmt: skip
+async def list_guests(context: Context, parameters: OfNode) -> list[dict[str, JsonValue]]:
+    """By vmid."""
+    life = context.services.need(Lifecycle)
+    mine = [g for g in context.services.need(Inventory).guests().values() if g.node == parameters.node]
+    found = await asyncio.gather(*(_now(life, guest) for guest in mine))
+    return [shown(now) for now in found if now is not None]
+
+
+@routes.add(
+    "POST", "/nodes/{node}/qemu", permission=privilege("/vms/{vmid}", "VM.Allocate"), answers=Answers.NODE,
+    parameters=NewGuest, task=True, summary="Create a guest",
+)  # fmt: skip
+async def create_guest(context: Context, parameters: NewGuest) -> Upid:
+    """Its disks are made first, then its record."""
+    operation = CreateGuest(vmid=parameters.vmid, config=parameters.config(), start=parameters.start)
+    return context.submit(operation, context.services.need(Lifecycle))
+
+
+@routes.add(
+    "GET", "/nodes/{node}/qemu/{vmid}/config", permission=AUDIT, answers=Answers.NODE, parameters=OfGuest,
+    summary="A guest's configuration",
+)  # fmt: skip
+async def get_config(context: Context, parameters: OfGuest) -> dict[str, JsonValue]:
+    """Its keys, and their digest. Numbers are numbers, as clients expect."""
+    guest = of_node(context, parameters)
+    config = parse_config(guest.config)
+    typed: dict[str, JsonValue] = {
+        key: int(value) if value.isdecimal() and key != "name" else value for key, value in config.to_mapping().items()
+    }
+    return {**typed, "digest": config.digest}
+
+
+@routes.add(
+    "PUT", "/nodes/{node}/qemu/{vmid}/config", permission=CONFIG, answers=Answers.NODE, parameters=ChangeGuest,
+    summary="Change a guest's configuration",
+)  # fmt: skip
+async def change_config(context: Context, parameters: ChangeGuest) -> None:
+    """Returns when it is done."""
+    await context.services.tasks.run(_change(parameters), context.services.need(Lifecycle), context.who.user)
+
+
+@routes.add(
+    "POST", "/nodes/{node}/qemu/{vmid}/config", permission=CONFIG, answers=Answers.NODE, parameters=ChangeGuest,
+    task=True, summary="Change a guest's configuration, as a task",
+)  # fmt: skip
+async def submit_config(context: Context, parameters: ChangeGuest) -> Upid:
+    """For changes that take time, such as making disks."""
+    return context.submit(_change(parameters), context.services.need(Lifecycle))
+
+
+@routes.add(
+    "DELETE", "/nodes/{node}/qemu/{vmid}", permission=privilege("/vms/{vmid}", "VM.Allocate"), answers=Answers.NODE,
+    parameters=DestroyOptions, task=True, summary="Destroy a guest with its disks",
+)  # fmt: skip
+async def destroy_guest(context: Context, parameters: DestroyOptions) -> Upid:
+    """It must be stopped."""
+    operation = DestroyGuest(vmid=parameters.vmid, purge=parameters.purge)
+    return context.submit(operation, context.services.need(Lifecycle))
+
+
+@routes.add(
+    "GET", "/nodes/{node}/qemu/{vmid}/status/current", permission=AUDIT, answers=Answers.NODE, parameters=OfGuest,
+    summary="How a guest is now",
+)  # fmt: skip
+async def current_status(context: Context, parameters: OfGuest) -> dict[str, JsonValue]:
+    """With what its process uses."""
+    of_node(context, parameters)
+    return shown(await context.services.need(Lifecycle).now(parameters.vmid))
+
+
+def shown(now: GuestNow) -> dict[str, JsonValue]:
+    """A guest's state with the Proxmox VE API's names."""
+    config = parse_config(now.guest.config)
+    state = now.runtime.state if now.runtime else RunState.STOPPED
+    entry: dict[str, JsonValue] = {
+        "vmid": now.guest.vmid, "name": now.guest.name, "status": "stopped" if now.process is None else "running",
+        "qmpstatus": now.process.state if now.process else "stopped", "cpus": config.cpus,
+        "maxmem": config.memory_bytes, "maxdisk": sum(drive.size or 0 for drive in config.disks.values()),
+        "template": int(config.template), "tags": ";".join(config.tags or ()), "uptime": 0, "cpu": 0.0, "mem": 0,
+        "ha": {"managed": int(now.ha)}, "epoch": now.guest.epoch, "state": str(state),
+        "reason": now.runtime.reason if now.runtime else "",
+    }  # fmt: skip
+    if now.process is not None and now.process.usage is not None:
+        usage = now.process.usage
+        entry |= {"pid": now.process.pid, "mem": usage.memory, "uptime": int(usage.uptime), "cputime": usage.cpu}
+    return entry
+
+
+def _change(parameters: ChangeGuest) -> ConfigureGuest:
+    return ConfigureGuest(
+        vmid=parameters.vmid, values=parameters.config(), delete=parameters.delete, digest=parameters.digest
+    )
+
+
+def of_node(context: Context, parameters: OfGuest) -> Guest:
+    """The guest, if it is of the node that was asked for. Raises ``NotFound`` that says where it is."""
+    guest = context.services.need(Inventory).guest(parameters.vmid)
+    if guest.node != parameters.node:
+        raise NotFound(
+            f"Guest {parameters.vmid} does not exist on node '{parameters.node}'",
+            why=f"it belongs to {guest.node}",
+            todo=f"Ask for it there: /nodes/{guest.node}/qemu/{parameters.vmid}",
+        )
+    return guest
+
+
+async def _now(life: Lifecycle, guest: Guest) -> GuestNow | None:
+    try:
+        return await life.now(guest.vmid)
+    except NotFound:
+        return None

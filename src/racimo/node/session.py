@@ -1,0 +1,190 @@
+"""All that hangs on the store that a node uses now. When the node goes over to another store, a new session begins."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from racimo import __version__
+from racimo.api.inventory import Inventory
+from racimo.datacenter.backup import back_up_hourly
+from racimo.errors import NotFound, RacimoError, StoreError
+from racimo.guest.lifecycle import Lifecycle
+from racimo.guest.migration_target import MigrationTarget
+from racimo.guest.node_assembly import NodeAssembly
+from racimo.guest.operations import StartGuest
+from racimo.guest.reconciler import Reconciler
+from racimo.ha.resources import HaResources
+from racimo.model.ha import NodeHealth
+from racimo.model.node import Daemon
+from racimo.node.presence import HeartbeatPresence
+from racimo.storage.volumes import Volumes
+from racimo.store.layout import ROOT, Layout
+from racimo.store.mirror import Mirror, MirroredCollection
+from racimo.task.lock import Locks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from racimo.api.peers import Peers
+    from racimo.api.services import Services
+    from racimo.datacenter.host import Host
+    from racimo.datacenter.identity import Identity
+    from racimo.datacenter.service import DatacenterService
+    from racimo.guest.host import GuestHost
+    from racimo.guest.qemu.machine import Hypervisor
+    from racimo.store.base import Store
+    from racimo.task.runner import TaskRunner
+
+log = structlog.get_logger()
+
+RETRY = 1.0
+"""Seconds until the store is asked again after it did not answer."""
+RENEW_EVERY = 6 * 3600.0
+"""Seconds between two looks at how long the node's certificate still lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What outlives a session: this machine, and the parts of the daemon that know no store."""
+
+    host: Host
+    guests: GuestHost
+    hypervisor: Hypervisor
+    memory: int
+    """Bytes of the node's memory."""
+    incarnation: str
+    tasks: TaskRunner
+    peers: Peers
+    renewed: Callable[[], Awaitable[None]]
+    """Awaited when the node's certificate was renewed."""
+
+
+class Session:
+    """The rooms' services over one store. ``provide`` hands them to the API; ``run`` is the work in the background."""
+
+    def __init__(self, machine: Machine, store: Store, identity: Identity, datacenter: DatacenterService) -> None:
+        self.machine, self.store, self.identity, self.datacenter = machine, store, identity, datacenter
+        self.layout = Layout(store)
+        self.mirror = Mirror(store, ROOT)
+        self.presence = HeartbeatPresence(self.layout, self.mirror)
+        name, paths = identity.name, machine.host.paths
+        self.inventory = Inventory(self.layout, self.mirror, self.presence, name)
+        self.volumes = Volumes(self.inventory.storages, name)
+        self.assembly = NodeAssembly(self.volumes, machine.hypervisor, paths, name, machine.memory)
+        self.lifecycle = Lifecycle(
+            self.layout, machine.guests, self.assembly, machine.peers, node=name, hypervisor=machine.hypervisor
+        )
+        self.reconciler = Reconciler(self.lifecycle)
+        self.resources = HaResources(self.layout, self._mark)
+        self.locks = Locks(self.layout, name, machine.incarnation, self._is_dead)
+        self._daemons = MirroredCollection(self.mirror, self.layout.daemons)
+
+    def provide(self, services: Services) -> None:
+        """Hand everything to the API."""
+        services.node_name, services.layout, services.initialised = self.identity.name, self.layout, True
+        services.tasks.locks = self.locks
+        services.provide(self.inventory)
+        services.provide(self.volumes)
+        services.provide(self.lifecycle)
+        services.provide(MigrationTarget(self.lifecycle))
+        services.provide(self.resources)
+        services.provide(self.datacenter)
+
+    def directory(self) -> dict[str, str]:
+        """Each node's address, witnesses left out."""
+        return {name: node.address for name, node in self.inventory.nodes().items() if not node.witness}
+
+    def is_peer(self, name: str) -> bool:
+        """Whether a node of that name is of the datacenter today."""
+        return name in self.inventory.nodes()
+
+    def is_manager(self) -> bool:
+        """Whether the HA manager is on this node."""
+        term = self.inventory.manager()
+        return term is not None and term.node == self.identity.name
+
+    async def run(self) -> None:
+        """Follow the store and look after guests, voters, backups and certificates, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.reconciler.run(), name="guests")
+            await self._start_mirror()
+            group.create_task(self.presence.follow(), name="presence")
+            await self._announce()
+            group.create_task(self.reconciler.start_on_boot(self._start_guest), name="guests that start with the node")
+            group.create_task(self._renew_certificate(), name="certificate")
+            group.create_task(
+                back_up_hourly(self.machine.host, self.store, self.identity.name, self._is_voter), name="backups"
+            )
+            if self.identity.clustered:
+                async with self.datacenter.keeping_voters():
+                    await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Stop following the store; it is the daemon that closes it."""
+        await self.mirror.stop()
+
+    async def _start_mirror(self) -> None:
+        while True:
+            try:
+                await self.mirror.start()
+            except StoreError as error:
+                log.warning("the store does not answer yet", why=str(error))
+                await asyncio.sleep(RETRY)
+            else:
+                return
+
+    async def _announce(self) -> None:
+        """Write down that this daemon runs here now, so that locks of the one before can be broken."""
+        name = self.identity.name
+        daemon = Daemon(
+            node=name, incarnation=self.machine.incarnation, version=__version__, since=self.machine.host.now()
+        )
+        while True:
+            try:
+                held = await self.layout.daemons.find(name)
+                compare = held.compare if held else self.layout.daemons.absent(name)
+                if await self.store.txn([compare], [self.layout.daemons.put(name, daemon, held)]) is not None:
+                    return
+            except StoreError as error:
+                log.warning("the daemon could not announce itself yet", why=str(error))
+            await asyncio.sleep(RETRY)
+
+    async def _renew_certificate(self) -> None:
+        while True:
+            try:
+                if await self.datacenter.renew():
+                    await self.machine.renewed()
+            except RacimoError as error:
+                log.warning("the certificate was not renewed", why=str(error), todo="It is tried again later")
+            await asyncio.sleep(RENEW_EVERY)
+
+    async def _start_guest(self, vmid: int) -> None:
+        await self.machine.tasks.run(StartGuest(vmid=vmid), self.lifecycle)
+
+    async def _is_voter(self) -> bool:
+        node = self.inventory.nodes().get(self.identity.name)
+        return not self.identity.clustered or (node is not None and node.voter)
+
+    async def _mark(self, node: str, vmid: int) -> None:
+        if node != self.identity.name:
+            await self.machine.peers.call(node, "POST", f"/nodes/{node}/qemu/{vmid}/racimo/mark")
+            return
+        async with self.lifecycle.busy.hold(vmid):
+            await self.lifecycle.records.owned(vmid)
+            self.lifecycle.marks.put(vmid)
+
+    def _is_dead(self, node: str, incarnation: str) -> bool:
+        """Whether the daemon that held a lock is gone for good: by its record, or because its node is."""
+        if node not in self.inventory.nodes():
+            return True
+        status = self.inventory.node_statuses().get(node)
+        if status is not None and status.health in (NodeHealth.FENCE, NodeHealth.GONE):
+            return True
+        try:
+            return self._daemons.get(node).incarnation != incarnation
+        except NotFound:
+            return False

@@ -1,0 +1,25 @@
+"""The table of all endpoints that a node serves."""
+
+from __future__ import annotations
+
+from racimo.api.endpoint import Table
+from racimo.api.routes import (
+    cluster,
+    guest_moves,
+    guest_power,
+    guests,
+    ha,
+    membership,
+    nodes,
+    setup,
+    storages,
+    tasks,
+    version,
+)
+
+FAMILIES = (version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, storages, ha)
+
+
+def build_table() -> Table:
+    """Every row of every family. Raises ``ValueError`` when two rows are the same."""
+    return Table(*(family.routes for family in FAMILIES))
