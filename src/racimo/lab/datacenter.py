@@ -1,0 +1,114 @@
+"""Turns booted nodes into one datacenter, over their API as an administrator would: init, create, join, storage."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from racimo.api.client import ApiClient
+from racimo.errors import OperationFailed, Unreachable
+from racimo.lab.lab import timed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pydantic import JsonValue
+
+    from racimo.lab.lab import Lab, Tell
+    from racimo.lab.node import LabNode
+
+NAME = "lab"
+SHARED_STORAGE = "shared"
+SHARED_PATH = "/srv/shared"
+STEP_TIMEOUT_S = 120.0
+QUORUM_TIMEOUT_S = 30.0
+QUORUM_POLL_S = 0.2
+
+
+@asynccontextmanager
+async def api(node: LabNode) -> AsyncIterator[ApiClient]:
+    """The node's API, as root of that node. Raises ``OperationFailed`` with its log when its daemon does not serve."""
+    path = node.api_socket
+    if not path.is_socket():
+        printed = await node.execute("journalctl", "-u", "racimo-node", "-n", "12", "--no-pager", "-o", "cat")
+        raise OperationFailed(f"The daemon of {node.name} does not serve its API", why=printed.out.strip()[-1500:])
+    async with ApiClient.unix(path) as client:
+        yield client
+
+
+async def finish(client: ApiClient, answer: JsonValue, *, timeout_s: float = STEP_TIMEOUT_S) -> JsonValue:
+    """Wait for the task that an answer names, if it names one; raises what it failed with."""
+    if isinstance(answer, str) and answer.startswith("UPID:"):
+        await client.wait_task(answer, timeout=timeout_s)
+    return answer
+
+
+async def make_datacenter(lab: Lab, tell: Tell) -> None:
+    """``init`` everywhere, ``create`` on the first node, ``join`` on the others, and a storage that all share."""
+    nodes = [node for node in lab.nodes if not node.spec.witness]
+    witnesses = [node for node in lab.nodes if node.spec.witness]
+    with timed(tell, f"racimo init on {_names(nodes)}"):
+        async with asyncio.TaskGroup() as steps:
+            for node in nodes:
+                steps.create_task(_initialise(node))
+    first = nodes[0]
+    if len(nodes) > 1:
+        with timed(tell, f"{first.name}: racimo cluster create {NAME} --link {first.address()}"):
+            async with api(first) as client:
+                await finish(client, await client.post("/cluster/config", clustername=NAME, link0=first.address()))
+        for node in nodes[1:]:
+            with timed(tell, f"{node.name}: racimo cluster join TEXT --link {node.address()}"):
+                await _join(first, node)
+    for node in witnesses:
+        with timed(tell, f"{node.name}: racimo cluster witness TEXT --link {node.address()}"):
+            await _witness(first, node)
+    with timed(tell, f"racimo storage add {SHARED_STORAGE} (directory {SHARED_PATH}, on every node)"):
+        async with api(first) as client:
+            storage: dict[str, JsonValue] = {"storage": SHARED_STORAGE, "type": "dir", "path": SHARED_PATH, "shared": 1}
+            await client.post("/storage", {**storage, "content": "images,import"})
+    with timed(tell, f"quorum of {len(lab.nodes)}" if len(nodes) > 1 else "one node, standing alone"):
+        await await_quorum(first, len(lab.nodes))
+
+
+async def _initialise(node: LabNode) -> None:
+    async with api(node) as client:
+        await finish(client, await client.post("/racimo/init", name=node.name, address=node.address()))
+
+
+async def _join(first: LabNode, node: LabNode) -> None:
+    async with api(first) as client:
+        text = await client.post("/racimo/join-info")
+    async with api(node) as client:
+        await finish(client, await client.post("/cluster/config/join", text=text, link0=node.address()))
+
+
+async def _witness(first: LabNode, node: LabNode) -> None:
+    async with api(first) as client:
+        text = await client.post("/racimo/join-info", witness=1)
+    async with api(node) as client:
+        answer = await client.post("/racimo/witness", text=text, address=node.address(), name=node.name)
+        await finish(client, answer)
+
+
+async def await_quorum(node: LabNode, members: int) -> None:
+    """Wait until the node sees that many members and a quorum. Raises ``Unreachable`` with what it saw last."""
+    seen: JsonValue = None
+    try:
+        async with asyncio.timeout(QUORUM_TIMEOUT_S), api(node) as client:
+            while not _quorate(seen := await client.get("/cluster/status"), members):  # noqa: ASYNC110
+                await asyncio.sleep(QUORUM_POLL_S)
+    except TimeoutError:
+        what = f"{node.name} saw no quorum of {members} within {QUORUM_TIMEOUT_S:.0f} s"
+        raise Unreachable(what, why=f"its last answer was {seen}") from None
+
+
+def _quorate(status: JsonValue, members: int) -> bool:
+    entries = [entry for entry in status if isinstance(entry, dict)] if isinstance(status, list) else []
+    nodes = [entry for entry in entries if entry.get("type") == "node"]
+    clusters = [entry for entry in entries if entry.get("type") == "cluster"]
+    return len(nodes) >= members and all(cluster.get("quorate") == 1 for cluster in clusters)
+
+
+def _names(nodes: list[LabNode]) -> str:
+    return ", ".join(node.name for node in nodes)
