@@ -209,8 +209,9 @@ def contradictions(config: GuestConfig) -> Iterable[tuple[str, str]]:
             yield key, "iothread works on virtio drives, and on scsi drives with scsihw=virtio-scsi-single"
         if drive.ssd and key.startswith("virtio"):
             yield key, "ssd is not possible on the virtio bus"
-    if len([key for key, drive in config.drives.items() if drive.is_cloud_init]) > 1:
-        yield "drives", "there is more than one cloud-init drive"
+    seeds = [key for key, drive in config.drives.items() if drive.is_cloud_init]
+    for key in seeds[1:]:
+        yield key, f"{seeds[0]} is a cloud-init drive already, and there can be only one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +246,7 @@ def apply_change(
 
     ``values`` are as a person gave them; ``racimo.guest.config_new.fill_in`` completes them. Raises ``Conflict`` if the
     configuration changed meanwhile, and ``BadParameter`` for what does not fit. To delete a key that is not set is no
-    error, to delete one that does not exist is.
+    error, to delete one that does not exist is. A disk that is plugged out is kept as ``unused<n>``.
     """
     old = parse_config(mapping)
     if digest and digest != old.digest:
@@ -260,6 +261,24 @@ def apply_change(
     if wrong:
         raise BadParameter(wrong)
     before, given = old.to_mapping(), fill_in(values, randbits)
-    after = parse_config({**{key: value for key, value in before.items() if key not in removed}, **given}).to_mapping()
+    kept = {key: value for key, value in before.items() if key not in removed}
+    changed_config = parse_config({**kept, **given})
+    after = parse_config(_with_unused(old, changed_config, removed)).to_mapping()
     changed = frozenset(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     return Change(mapping=after, changed=changed)
+
+
+def _with_unused(old: GuestConfig, new: GuestConfig, removed: set[str]) -> dict[str, str]:
+    """``new`` with ``unused<n>`` for each disk of ``old`` that it lacks, and without those plugged in again."""
+    mapping = new.to_mapping()
+    used = {drive.file for drive in new.drives.values()}
+    for index, drive in new.unused.items():
+        if drive.file in used:
+            del mapping[f"unused{index}"]
+    kept = {drive.file for drive in new.unused.values()} | used
+    given_up = {old.unused[index].file for index in old.unused if f"unused{index}" in removed}
+    free = (f"unused{index}" for index in range(FAMILIES["unused"].count or 0) if f"unused{index}" not in mapping)
+    for drive in old.disks.values():
+        if drive.volume is not None and drive.file not in kept | given_up:
+            mapping[next(free)] = drive.file
+    return mapping

@@ -199,6 +199,29 @@ def test_a_key_cannot_be_set_and_deleted_at_once_nor_an_unknown_one_deleted() ->
     assert set(caught.value.parameters) == {"name", "colour"}
 
 
+def test_a_disk_that_is_plugged_out_is_kept_as_unused_until_it_is_plugged_in_again() -> None:
+    disk = "local:100/vm-100-disk-0.raw"
+    before = {
+        "scsi0": f"{disk},size=8G",
+        "ide2": "local:iso/x.iso,media=cdrom",
+        "unused0": "local:100/vm-100-disk-9.raw",
+    }
+    out = apply_change(before, {}, ["scsi0", "ide2"])
+    assert out.mapping == {"unused0": "local:100/vm-100-disk-9.raw", "unused1": disk}
+    back = apply_change(out.mapping, {"virtio0": disk})
+    assert back.mapping == {"unused0": "local:100/vm-100-disk-9.raw", "virtio0": disk}
+    moved = apply_change({"scsi0": disk}, {"scsi1": disk}, ["scsi0"])
+    assert moved.mapping == {"scsi1": disk}
+    replaced = apply_change({"scsi0": disk}, {"scsi0": "local:4"})
+    assert replaced.mapping == {"scsi0": "local:4", "unused0": disk}
+    assert apply_change(out.mapping, {}, ["unused1"]).mapping == {"unused0": "local:100/vm-100-disk-9.raw"}
+
+
+def test_there_is_only_one_cloud_init_drive() -> None:
+    with pytest.raises(BadParameter, match="ide2: ide0 is a cloud-init drive already"):
+        parse_config({"ide0": "local:cloudinit", "ide2": "local:cloudinit"})
+
+
 def test_what_is_not_given_is_drawn_and_a_password_becomes_its_hash() -> None:
     bits = secrets.randbits
     change = apply_change({}, {"net0": "virtio,bridge=vmbr0", "cipassword": "secret", "vmgenid": "1"}, randbits=bits)

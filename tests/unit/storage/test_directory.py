@@ -79,6 +79,16 @@ async def test_an_allocation_cancelled_in_any_phase_leaves_nothing(phase: str, t
     assert everything_under(tmp_path) == []
 
 
+async def test_what_a_killed_daemon_left_half_made_is_removed_later(tmp_path: Path) -> None:
+    old, young = tmp_path / "images/100/.old.tmp", tmp_path / "images/100/.young.tmp"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"x")
+    young.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    await a_directory(tmp_path).allocate(100, MIB)
+    assert not old.exists() and young.exists()
+
+
 async def test_an_image_is_imported_converted_and_tells_progress(tmp_path: Path) -> None:
     source, content = tmp_path / "source.raw", os.urandom(3 * MIB)
     source.write_bytes(content)
