@@ -165,22 +165,21 @@ class EtcdMember:
 
     async def wait_until(self, serving: Callable[[], Awaitable[bool]], timeout: float = SERVE_TIMEOUT_S) -> None:
         """Wait until ``serving()``; ``OperationFailed`` with what the member logged, when it ends or takes too long."""
+        said: StoreError | None = None
         try:
             async with asyncio.timeout(timeout):
-                while not await self._asked(serving):
+                while True:
+                    try:
+                        if await serving():
+                            return
+                    except StoreError as error:
+                        said = error
                     if not await self.active():
                         raise OperationFailed("The store's member on this node ended", why=await self._said())
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
-            why = f"waited {timeout:.0f} s; it said: {await self._said()}"
+            why = f"waited {timeout:.0f} s; {said or 'no answer'}; it logged: {await self._said()}"
             raise OperationFailed("The store's member on this node does not serve", why=why) from None
 
     async def _said(self) -> str:
         return (await self.host.services.journal(ETCD_UNIT)).strip() or "nothing"
-
-    @staticmethod
-    async def _asked(serving: Callable[[], Awaitable[bool]]) -> bool:
-        try:
-            return await serving()
-        except StoreError:
-            return False

@@ -15,7 +15,7 @@ from racimo.datacenter.copy import write_records
 from racimo.datacenter.etcd_member import EtcdMember
 from racimo.datacenter.forget import forget_node, guests_of
 from racimo.datacenter.identity import Identity, read_identity, write_identity
-from racimo.datacenter.open_store import open_etcd, open_sqlite, sqlite_path
+from racimo.datacenter.open_store import follower, open_etcd, open_sqlite, sqlite_path
 from racimo.datacenter.standalone import SETTINGS, InitRequest, certify, write_first_records
 from racimo.datacenter.voter_keeper import VoterKeeper, assign_members
 from racimo.errors import NotClustered, OperationFailed, RacimoError, Refused
@@ -109,13 +109,14 @@ async def finish_leave(host: Host) -> None:
 
 async def hand_over_vote(host: Host, store: Store, quorum: Quorum, node: Node, report: Report) -> None:
     """Act as manager of the voters until this node's member is dropped. The others add themselves meanwhile."""
-    keeper = VoterKeeper(host, store, quorum, is_manager=lambda: True)
+    keeper = VoterKeeper(host, store, quorum, is_manager=lambda: True, on_endpoints=follower(store))
     said = ""
     try:
         async with asyncio.timeout(HANDOVER_S):
             while True:
-                members, _ = assign_members([node], await quorum.members())
-                if not members:
+                all_members = await quorum.members()
+                keeper.refresh_endpoints(all_members)
+                if not assign_members([node], all_members)[0]:
                     return
                 try:
                     sentence = await keeper.manage() or "waiting for the other nodes to take over its vote"

@@ -9,7 +9,7 @@ from racimo.store.etcd import EtcdStore, TlsFiles
 from racimo.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from racimo.datacenter.identity import Identity
@@ -38,6 +38,11 @@ def open_sqlite(paths: NodePaths) -> SqliteStore:
     path = sqlite_path(paths)
     path.parent.mkdir(parents=True, exist_ok=True)
     return SqliteStore(path)
+
+
+def follower(store: Store) -> Callable[[tuple[str, ...]], None]:
+    """What tells ``store`` that its members are others now; SQLite has none."""
+    return store.set_endpoints if isinstance(store, EtcdStore) else lambda _: None
 
 
 def open_store(paths: NodePaths, identity: Identity) -> Store:

@@ -107,8 +107,10 @@ class EtcdQuorum:
     async def _etcd(self) -> EtcdMembers:
         endpoints = read_identity(self.paths).endpoints
         if self._members is None or endpoints != self._endpoints:
-            await self.close()
-            self._members, self._endpoints = EtcdMembers(endpoints, tls_files(self.paths)), endpoints
+            old, self._endpoints = self._members, endpoints
+            self._members = EtcdMembers(endpoints, tls_files(self.paths))
+            if old is not None:
+                await old.close()
         return self._members
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from racimo.datacenter.admit import handle_check, handle_commit
 from racimo.datacenter.backup import back_up
@@ -15,7 +15,7 @@ from racimo.datacenter.join import JoinOrder, finish_join, join
 from racimo.datacenter.join_client import HttpsJoinClient, JoinClient
 from racimo.datacenter.join_text import LIFE_S, new_join_text
 from racimo.datacenter.leave import finish_leave, leave
-from racimo.datacenter.open_store import open_store
+from racimo.datacenter.open_store import follower, open_store
 from racimo.datacenter.quorum import EtcdQuorum
 from racimo.datacenter.remove import RemoveRequest, remove
 from racimo.datacenter.standalone import certify
@@ -25,7 +25,7 @@ from racimo.errors import Unauthorised
 from racimo.store.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from racimo.datacenter.host import Host
@@ -36,14 +36,6 @@ if TYPE_CHECKING:
     from racimo.model.node import NodeFacts
     from racimo.store.base import Store
     from racimo.task.operation import Report
-
-
-@runtime_checkable
-class Follower(Protocol):
-    """A store that can be told that its members are others now."""
-
-    def set_endpoints(self, endpoints: Sequence[str]) -> None:
-        """Client URLs to ask from now on."""
 
 
 def connect_by_https(text: JoinText) -> JoinClient:
@@ -142,7 +134,7 @@ class DatacenterService:
     async def keeping_voters(self) -> AsyncIterator[VoterKeeper]:
         """Look after the voters in the background while inside; only on a node of a cluster."""
         keeper = VoterKeeper(
-            self.host, self.store, self.quorum, is_manager=self.wiring.is_manager, on_endpoints=self._follow
+            self.host, self.store, self.quorum, is_manager=self.wiring.is_manager, on_endpoints=follower(self.store)
         )
         running = asyncio.create_task(keeper.run(), name="voters")
         try:
@@ -154,10 +146,6 @@ class DatacenterService:
     async def close(self) -> None:
         """Free what is held; the store is its owner's."""
         await self.quorum.close()
-
-    def _follow(self, endpoints: tuple[str, ...]) -> None:
-        if isinstance(self.store, Follower):
-            self.store.set_endpoints(endpoints)
 
     async def _go_over(self, store: Store) -> None:
         self.store = store

@@ -16,7 +16,7 @@ import structlog
 
 from racimo.datacenter.etcd_member import EtcdMember, Membership, member_name
 from racimo.datacenter.forget import sweep_ghosts
-from racimo.datacenter.host import CLIENT_PORT, PEER_PORT, url
+from racimo.datacenter.host import PEER_PORT, url
 from racimo.datacenter.identity import Identity, read_identity, write_identity
 from racimo.datacenter.services import ETCD_UNIT
 from racimo.datacenter.silence import Silence
@@ -36,6 +36,9 @@ log = structlog.get_logger()
 
 TURN_S = 10.0
 BUSY_TURN_S = 0.5
+CHANGING_TURN_S = 1.0
+LINGER_S = 3.0
+"""How long a surplus voter stays, once the others vote: every node then learns of those within its next turn."""
 SETTLED = "the voters are as they should be"
 
 
@@ -57,7 +60,9 @@ class VoterKeeper:
     ) -> None:
         self.host, self.layout, self.quorum = host, Layout(store), quorum
         self.is_manager, self.on_endpoints = is_manager, on_endpoints
-        self.silence = Silence(self.layout, quorum, clock)
+        self.silence, self.clock = Silence(self.layout, quorum, clock), clock
+        self._changing = False
+        self._surplus: tuple[int, float] | None = None
 
     async def run(self) -> None:
         """Turn for ever: at each change of a node's record, and every ten seconds. Ends when cancelled."""
@@ -70,15 +75,18 @@ class VoterKeeper:
             if sentence != said:
                 log.info("Voters", turn=sentence)
                 said = sentence
-            await self._wait(TURN_S if sentence == SETTLED else BUSY_TURN_S)
+            settled = CHANGING_TURN_S if self._changing else TURN_S
+            await self._wait(settled if sentence == SETTLED else BUSY_TURN_S)
 
     async def turn(self) -> str:
         """One look, at most one change; says in one sentence what it did or waits for."""
         identity = read_identity(self.host.paths)
         nodes = {held.record.name: held for held in (await self.layout.nodes.all()).values()}
         members = await self.quorum.members()
-        self._refresh_endpoints(identity, members)
-        by_node, _ = assign_members([held.record for held in nodes.values()], members)
+        self.refresh_endpoints(members)
+        by_node, strays = assign_members([held.record for held in nodes.values()], members)
+        voting = {name for name, member in by_node.items() if not member.learner}
+        self._changing = bool(strays) or voting != {name for name, held in nodes.items() if held.record.voter}
         if self.is_manager() and (sentence := await self.manage(members)):
             return sentence
         held = nodes.get(identity.name)
@@ -95,6 +103,8 @@ class VoterKeeper:
             if isinstance(step, Choose):
                 return await self._choose(step.voters)
             if isinstance(step, Drop):
+                if step.serves and not self._lingered(step):
+                    return f"waiting until all know that {step.node or 'a stray'} is to vote no more"
                 await self.quorum.remove(step.member)
                 return f"dropped the member of {step.node or 'no node'}: {step.why}"
         swept = await sweep_ghosts(self.layout)
@@ -150,8 +160,15 @@ class VoterKeeper:
             raise Conflict("The nodes changed while the voters were chosen", todo="Nothing: it is tried again")
         return f"chose as voters: {', '.join(sorted(voters))}"
 
-    def _refresh_endpoints(self, identity: Identity, members: Sequence[Member]) -> None:
-        endpoints = endpoints_of(members)
+    def _lingered(self, step: Drop) -> bool:
+        now = self.clock()
+        if self._surplus is None or self._surplus[0] != step.member:
+            self._surplus = (step.member, now)
+        return now - self._surplus[1] >= LINGER_S
+
+    def refresh_endpoints(self, members: Sequence[Member]) -> None:
+        """Write into ``node.json`` where the store serves clients, if that has changed."""
+        identity, endpoints = read_identity(self.host.paths), endpoints_of(members)
         if identity.clustered and endpoints and set(endpoints) != set(identity.endpoints):
             write_identity(self.host.paths, dataclasses.replace(identity, endpoints=endpoints))
             self.on_endpoints(endpoints)
@@ -179,8 +196,3 @@ def assign_members(nodes: Sequence[Node], members: Sequence[Member]) -> tuple[di
 def endpoints_of(members: Sequence[Member]) -> tuple[str, ...]:
     """The client URLs of the voters, in order."""
     return tuple(sorted(member.client_url for member in members if member.client_url and not member.learner))
-
-
-def client_url(address: str) -> str:
-    """Where the member of the node at ``address`` serves clients."""
-    return url(address, CLIENT_PORT)

@@ -54,11 +54,15 @@ class Promote:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Remove a member; ``node`` is empty when it belongs to none of the nodes. Done by the manager."""
+    """Remove a member; ``node`` is empty when it belongs to none of the nodes. Done by the manager.
+
+    ``serves``: clients may still know only this one, so they are given time to learn of the others first.
+    """
 
     member: int
     node: str
     why: str
+    serves: bool = False
 
 
 Step = Choose | Add | Promote | Drop
@@ -140,7 +144,7 @@ def _drop_lost(view: View, wanted: frozenset[str]) -> list[Step]:
 def _drop_surplus(view: View, wanted: frozenset[str]) -> list[Step]:
     for name, member in sorted(view.members.items()):
         if name not in wanted and may_drop(view, member):
-            return [Drop(member.id, name, "it is to vote no more")]
+            return [Drop(member.id, name, "it is to vote no more", serves=True)]
     return []
 
 

@@ -89,7 +89,7 @@ async def tend(host: Host, seconds: float, report: Report) -> None:
     """
     identity = read_identity(host.paths)
     store, quorum = open_etcd(host.paths, identity.endpoints), EtcdQuorum(host.paths)
-    keeper = VoterKeeper(host, store, quorum, is_manager=lambda: False)
+    keeper = VoterKeeper(host, store, quorum, is_manager=lambda: False, on_endpoints=store.set_endpoints)
     said = ""
     try:
         async with asyncio.timeout(seconds):

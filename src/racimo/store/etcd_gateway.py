@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,12 @@ HEDGE_AFTER = 0.4
 PAUSE = 0.1
 """Seconds between two rounds over members that all failed."""
 
+GRACE = 0.2
+"""Seconds that closing leaves to requests still under way."""
+
 STREAM_CHUNK = 256 * 1024
+
+LARGE_BODY = 256 * 1024
 
 
 class Done(enum.Enum):
@@ -101,6 +107,9 @@ class Gateway:
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._session = Session(tls)
         self._at = 0
+        self._overtaken: set[asyncio.Task[Json]] = set()
+        """Requests that another member answered sooner. They end by themselves, within ``MEMBER_TIMEOUT``: so their
+        connections are kept, and none is given up while half made."""
 
     @property
     def endpoints(self) -> list[str]:
@@ -108,7 +117,7 @@ class Gateway:
         return self._endpoints[self._at :] + self._endpoints[: self._at]
 
     def set_endpoints(self, endpoints: Sequence[str]) -> None:
-        """Ask these members from now on, for the membership has changed; still the one in front first, if it is there."""
+        """Ask these members from now on: the membership has changed. Still first asks the one in front, if there."""
         if not endpoints:
             raise ValueError("No endpoint of the store is given")
         front = self.endpoints[0]
@@ -130,7 +139,7 @@ class Gateway:
         limits = aiohttp.ClientTimeout(total=timeout, connect=min(CONNECT_TIMEOUT, timeout))
         try:
             session = await self._session.open()
-            async with session.post(endpoint + path, data=json.dumps(body), timeout=limits) as response:
+            async with session.post(endpoint + path, data=_payload(body), timeout=limits) as response:
                 text = await response.text()
                 if response.status != 200:
                     raise self._error_answer(endpoint, path, response.status, text)
@@ -159,7 +168,9 @@ class Gateway:
         try:
             return await race.run()
         finally:
-            await race.end()
+            for task in race.running:
+                self._overtaken.add(task)
+                task.add_done_callback(self._forget)
 
     async def revision(self) -> int:
         """The newest revision, read through the quorum."""
@@ -173,7 +184,7 @@ class Gateway:
         try:
             session = await self._session.open()
             async with asyncio.timeout(MEMBER_TIMEOUT):
-                response = await session.post(endpoint + path, data=json.dumps(body), timeout=limits)
+                response = await session.post(endpoint + path, data=_payload(body), timeout=limits)
             async with response:
                 if response.status != 200:
                     raise self._error_answer(endpoint, path, response.status, await response.text())
@@ -190,7 +201,19 @@ class Gateway:
 
     async def close(self) -> None:
         """Close all connections; later requests raise ``StoreUnavailable``."""
+        if self._overtaken:
+            _, late = await asyncio.wait(self._overtaken, timeout=GRACE)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
         await self._session.close()
+
+    def _forget(self, task: asyncio.Task[Json]) -> None:
+        """Note the end of a request that was overtaken; its outcome matters to nobody."""
+        self._overtaken.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     def _error_answer(self, endpoint: str, path: str, status: int, text: str) -> Failure:
         try:
@@ -231,15 +254,6 @@ class _Race:
             if not self.running:
                 await asyncio.sleep(PAUSE)
 
-    async def end(self) -> None:
-        for task in self.running:
-            task.cancel()
-        if self.running:
-            await asyncio.wait(self.running)
-        for task in self.running:
-            if not task.cancelled():
-                task.exception()
-
     def _left(self) -> float:
         return self.deadline - self.loop.time()
 
@@ -268,6 +282,12 @@ class _Race:
         for endpoint in self.running.values():
             self.failures.setdefault(endpoint, "no answer yet")
         return None
+
+
+def _payload(body: Json) -> bytes | io.BytesIO:
+    """The bytes to send; a large body as a file, which is sent in pieces."""
+    text = json.dumps(body).encode()
+    return io.BytesIO(text) if len(text) > LARGE_BODY else text
 
 
 def revision_of(answer: Json) -> int:
