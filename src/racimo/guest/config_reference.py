@@ -19,11 +19,12 @@ INTRODUCTION = """# Guest configuration
 
 Written from the option table by `python -m racimo.guest.config_reference`; do not edit.
 
-A guest's configuration is a set of `key: value` lines with the keys and value grammar of Proxmox VE's `qm.conf`. A value with
-parts is written `part,name=part,...`; the name in square brackets may be left out. Sizes take K, M, G or T (1024-based).
+A guest's configuration is a set of `key: value` lines with the keys and value grammar of Proxmox VE's `qm.conf`. A
+value with parts is written `part,name=part,...`; the name in square brackets may be left out. Sizes take K, M, G or T
+(1024-based).
 
-A change reaches a running guest as the last column says: *at once*; by *hotplug* where that is possible, else at the next
-start; or at the *next start*.
+A change reaches a running guest as the last column says: *at once*; by *hotplug* where that is possible, else at the
+next start; or at the *next start*.
 """
 
 

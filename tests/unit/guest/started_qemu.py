@@ -69,13 +69,18 @@ async def started(
             while True:
                 try:
                     reader, writer = await asyncio.open_unix_connection(str(launch.qmp_socket))
-                    greeting = json.loads(await reader.readline())
-                    break
                 except (FileNotFoundError, ConnectionRefusedError):
-                    if process.returncode is not None or process.stdout.at_eof():
+                    if process.returncode is not None:
                         raise AssertionError((await process.stdout.read()).decode()) from None
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(process.wait(), 0.02)
+                    continue
+                break
+        try:
+            greeting = json.loads(await asyncio.wait_for(reader.readline(), WAIT))
+        except (ConnectionError, ValueError):  # it ended instead of answering
+            await process.wait()
+            raise AssertionError((await process.stdout.read()).decode()) from None
         qemu = StartedQemu(process, reader, writer, greeting)
         await qemu.ask("qmp_capabilities")
         yield qemu
