@@ -66,7 +66,7 @@ def exit_code(error: RacimoError) -> ExitCode:
 def error_lines(error: RacimoError) -> tuple[str, ...]:
     """Up to three lines for a person: what happened, why, what to do next."""
     named = (("Error", error.what), ("Why", error.why), ("Do", error.todo))
-    return tuple(f"{label + ':':<7}{text}" for label, text in named if text)
+    return tuple(f"{label + ':':<7}{' '.join(text.split())}" for label, text in named if text)
 
 
 def error_document(error: RacimoError) -> dict[str, object]:

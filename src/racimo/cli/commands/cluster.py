@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -225,7 +226,7 @@ async def recover(
             {"--yes": "is missing: recovering while another voter runs makes two datacenters of one"},
             todo="Switch the lost voters off for good, then add --yes",
         )
-    answer = await session.post("/racimo/recover", confirmed=1 if yes else 0, backup=source, member=follow)
+    answer = await session.post("/racimo/recover", confirmed=1 if yes else 0, backup=_absolute(source), member=follow)
     if follow:
         return Started(answer, f"This node follows {follow}.", "racimo cluster status")
     return Started(answer, "This node is the only voter now.", "racimo cluster remove NODE for each lost node")
@@ -247,6 +248,10 @@ async def options(
         await session.client.put("/cluster/options", values)
     answer = row(await session.get("/cluster/options"))
     return Facts([(name, answer.text(name)) for name in answer], answer.fields)
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).absolute()) if path else None
 
 
 def _role(node: Row) -> str:

@@ -19,6 +19,8 @@ app = group("task", "Tasks: everything that takes longer than a moment, with its
 
 PAGE = 500
 """Lines of a log asked for at once."""
+SHOWN = 70
+"""Characters of a task's end that a list shows; ``task show`` has all of it."""
 HELD = 1.0
 """Seconds that a follower's question may be held back while nothing is new."""
 
@@ -35,13 +37,18 @@ def took(task: Row) -> str:
     return span(end - start) if start is not None and end else "-"
 
 
+def _end(task: Row) -> str:
+    text = outcome(task)
+    return text if len(text) <= SHOWN else text[: SHOWN - 2] + " …"
+
+
 COLUMNS = (
     Column("Started", lambda task: moment(task.number("starttime"))),
     Column("Took", took, number=True),
     Column("Node", lambda task: task.text("node")),
     Column("Task", lambda task: task.text("type")),
     Column("About", lambda task: task.text("id")),
-    Column("End", outcome),
+    Column("End", _end),
     Column("UPID", lambda task: task.text("upid")),
 )
 
