@@ -78,11 +78,11 @@ async def started(
                 break
         try:
             greeting = json.loads(await asyncio.wait_for(reader.readline(), WAIT))
+            qemu = StartedQemu(process, reader, writer, greeting)
+            await qemu.ask("qmp_capabilities")
         except (ConnectionError, ValueError):  # it ended instead of answering
             await process.wait()
             raise AssertionError((await process.stdout.read()).decode()) from None
-        qemu = StartedQemu(process, reader, writer, greeting)
-        await qemu.ask("qmp_capabilities")
         yield qemu
     finally:
         if writer is not None:
