@@ -23,7 +23,7 @@ from racimo.cli.commands import (
     storage,
     task,
 )
-from racimo.cli.exits import ExitCode
+from racimo.cli.exits import ExitCode, exit_code
 from racimo.cli.plugins import add_plugins
 from racimo.cli.run import tell_error
 from racimo.cli.session import SOCKET_VARIABLE
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         return ExitCode.CANCELLED
     except RacimoError as error:
         tell_error(error, json_output="--json" in words)
-        return ExitCode.FAILED
+        return exit_code(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
