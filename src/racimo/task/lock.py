@@ -18,6 +18,7 @@ import structlog
 
 from racimo.errors import Conflict, StoreError, StoreUnavailable, StoreUnknown, WatchLost
 from racimo.model.guest import Lock
+from racimo.task.holder import proven_dead
 from racimo.task.settle import settled
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class _Queue:
 class Locks:
     """The locks as one daemon takes them.
 
-    ``incarnation`` names this boot of the daemon. ``is_dead(node, incarnation)`` says whether a holder is proven dead:
-    its node fenced or removed, or its daemon running under another incarnation.
+    ``incarnation`` names this boot of the daemon. ``is_dead(node, incarnation)`` is a cheap first guess whether
+    a holder is dead (from a copy of the records, which may be old); before a lock is broken, ``proven_dead`` asks the
+    store.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class Locks:
         wait: float = WAIT,
         recheck: float = RECHECK,
     ) -> None:
-        self._records, self._node, self._incarnation = layout.locks, node_name, incarnation
+        self._layout, self._records = layout, layout.locks
+        self._node, self._incarnation = node_name, incarnation
         self._is_dead, self._clock, self._wait, self._recheck = is_dead, clock, wait, recheck
         self.release_wait = RELEASE_WAIT
         self._queues: dict[str, _Queue] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @asynccontextmanager
     async def hold(
@@ -123,6 +127,7 @@ class Locks:
 
     async def close(self) -> None:
         """Stop giving back what could not be given back; the next boot's incarnation breaks those locks."""
+        self._closed = True
         for task in self._background:
             task.cancel()
         if self._background:
@@ -170,21 +175,23 @@ class Locks:
             held = await self._records.find(subject)
             if held is not None and held.record == lock:
                 return None
-            if held is not None and not self._breakable(held.record):
+            if held is not None and not await self._breakable(held.record):
                 return held
 
-    def _breakable(self, lock: Lock) -> bool:
+    async def _breakable(self, lock: Lock) -> bool:
         """Dead, or of this very daemon: who is asking heads its queue, so no living task of it holds the lock."""
         if lock.node == self._node:
             return True
-        return self._is_dead(lock.node, lock.incarnation)
+        if not self._is_dead(lock.node, lock.incarnation):
+            return False
+        return await proven_dead(self._layout, lock.node, lock.incarnation)
 
     async def _changed(self, held: Held[Lock]) -> None:
         """Wait until the record is written or deleted, or its holder is found dead."""
         watch = asyncio.create_task(self._next_change(held))
         try:
             while not (await asyncio.wait({watch}, timeout=self._recheck))[0]:
-                if self._breakable(held.record):
+                if await self._breakable(held.record):
                     return
             watch.result()
         finally:
@@ -225,6 +232,8 @@ class Locks:
             except StoreError as error:
                 _log.warning("a lock could not be given back yet", subject=subject, task=lock.task, error=str(error))
                 taken = False
+                if self._closed:
+                    return
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
 

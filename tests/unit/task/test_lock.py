@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from racimo.errors import Conflict, StoreUnavailable, StoreUnknown
+from racimo.model.ha import NodeHealth, NodeStatus
+from racimo.model.node import Daemon, Node
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
 from racimo.task.lock import Locks
@@ -52,15 +54,21 @@ class Datacenter:
     def __init__(self) -> None:
         self.store = FailingStore()
         self.layout = Layout(self.store)
-        self.dead: set[tuple[str, str]] = set()
+        self.suspicious = True
+        """What each node's own copy of the records says of every holder: that it is dead."""
         self.all: list[Locks] = []
 
-    def node(self, name: str, boot: str = "boot-1") -> Locks:
-        locks = Locks(
-            self.layout, name, boot, lambda node, boot: (node, boot) in self.dead, clock=lambda: 0.0, recheck=0.02
-        )
+    async def node(self, name: str, boot: str = "boot-1") -> Locks:
+        """The locks of a node whose daemon begins under the incarnation ``boot``."""
+        locks = Locks(self.layout, name, boot, lambda node, boot: self.suspicious, clock=lambda: 0.0, recheck=0.02)
         self.all.append(locks)
+        daemon = self.layout.daemons.put(name, Daemon(node=name, incarnation=boot))
+        await self.store.txn(puts=[daemon, self.layout.nodes.put(name, Node(name=name, id=name, address="127.0.0.1"))])
         return locks
+
+    async def fence(self, name: str) -> None:
+        """The manager has fenced the node."""
+        await self.layout.node_statuses.create(name, NodeStatus(node=name, health=NodeHealth.FENCE))
 
     async def holder(self) -> str | None:
         held = await self.layout.locks.find(GUEST)
@@ -104,7 +112,7 @@ async def waiting(locks: Locks, task: str, order: list[str], wait: float = 5.0) 
 
 
 async def test_those_who_wait_on_one_node_are_served_in_order(datacenter: Datacenter) -> None:
-    locks, order = datacenter.node("n1"), list[str]()
+    locks, order = await datacenter.node("n1"), list[str]()
     takers = []
     async with locks.hold(GUEST, task="first"):
         for n in range(5):
@@ -123,23 +131,23 @@ async def _note(locks: Locks, task: str, order: list[str]) -> None:
 
 async def test_another_node_gets_the_lock_when_it_is_given_back(datacenter: Datacenter) -> None:
     order = list[str]()
-    async with waiting(datacenter.node("n2"), "theirs", order) as taker:
-        async with datacenter.node("n1").hold(GUEST, task="ours"):
+    async with waiting(await datacenter.node("n2"), "theirs", order) as taker:
+        async with (await datacenter.node("n1")).hold(GUEST, task="ours"):
             pass
         await asyncio.wait_for(asyncio.shield(taker), 5)
     assert order == ["theirs"]
 
 
 async def test_locks_on_different_subjects_do_not_wait_for_each_other(datacenter: Datacenter) -> None:
-    locks = datacenter.node("n1")
+    locks = await datacenter.node("n1")
     async with locks.hold("guests/100", task="a"), locks.hold("guests/1000", task="b"):
         assert len(await datacenter.layout.locks.all()) == 2
 
 
 @pytest.mark.parametrize("same_node", [True, False])
 async def test_a_time_out_names_the_holder_and_since_when(datacenter: Datacenter, same_node: bool) -> None:
-    ours = datacenter.node("n1")
-    theirs = ours if same_node else datacenter.node("n2")
+    ours = await datacenter.node("n1")
+    theirs = ours if same_node else await datacenter.node("n2")
     async with ours.hold(GUEST, task="UPID:n1:…", reason="qmigrate"):
         with pytest.raises(Conflict, match="got timeout") as raised:
             async with theirs.hold(GUEST, task="other", wait=0.05):
@@ -150,23 +158,45 @@ async def test_a_time_out_names_the_holder_and_since_when(datacenter: Datacenter
 
 async def test_a_fenced_nodes_lock_is_broken_while_somebody_waits(datacenter: Datacenter) -> None:
     order = list[str]()
-    ours, theirs = datacenter.node("n1"), datacenter.node("n2")
+    ours, theirs = await datacenter.node("n1"), await datacenter.node("n2")
     async with ours.hold(GUEST, task="dead"), waiting(theirs, "living", order) as taker:
-        datacenter.dead.add(("n1", "boot-1"))
+        await datacenter.fence("n1")
         await asyncio.wait_for(asyncio.shield(taker), 5)
     assert order == ["living"]
 
 
+@pytest.mark.parametrize("how", ["removed", "restarted"])
+async def test_the_lock_of_a_node_that_is_gone_or_begun_anew_is_broken(datacenter: Datacenter, how: str) -> None:
+    ours, theirs = await datacenter.node("n1"), await datacenter.node("n2")
+    async with ours.hold(GUEST, task="dead"):
+        if how == "removed":
+            await datacenter.layout.nodes.remove("n1")
+        else:
+            await datacenter.node("n1", "boot-2")
+        async with theirs.hold(GUEST, task="living", wait=1):
+            assert await datacenter.holder() == "living"
+
+
+async def test_a_node_whose_copy_of_the_records_is_wrong_breaks_no_living_holders_lock(datacenter: Datacenter) -> None:
+    ours, theirs = await datacenter.node("n1"), await datacenter.node("n2")
+    assert datacenter.suspicious
+    async with ours.hold(GUEST, task="living"):
+        with pytest.raises(Conflict, match="task living"):
+            async with theirs.hold(GUEST, task="wrong", wait=0.2):
+                pass
+        assert await datacenter.holder() == "living"
+
+
 async def test_a_restarted_daemon_breaks_its_own_old_lock(datacenter: Datacenter) -> None:
-    before, after = datacenter.node("n1", "boot-1"), datacenter.node("n1", "boot-2")
+    before, after = await datacenter.node("n1", "boot-1"), await datacenter.node("n1", "boot-2")
     async with before.hold(GUEST, task="before"), after.hold(GUEST, task="after", wait=1):
         assert await datacenter.holder() == "after"
     assert await datacenter.holder() is None
 
 
 async def test_who_lost_its_lock_does_not_take_the_new_holders_away(datacenter: Datacenter) -> None:
-    ours, theirs = datacenter.node("n1"), datacenter.node("n2")
-    datacenter.dead.add(("n1", "boot-1"))
+    ours, theirs = await datacenter.node("n1"), await datacenter.node("n2")
+    await datacenter.fence("n1")
     async with theirs_after(ours, theirs):
         assert await datacenter.holder() == "theirs"
 
@@ -182,7 +212,7 @@ async def theirs_after(ours: Locks, theirs: Locks) -> AsyncIterator[None]:
 
 
 async def test_a_cancelled_holder_gives_the_lock_back(datacenter: Datacenter) -> None:
-    locks, inside = datacenter.node("n1"), asyncio.Event()
+    locks, inside = await datacenter.node("n1"), asyncio.Event()
 
     async def hold() -> None:
         async with locks.hold(GUEST, task="ours"):
@@ -198,7 +228,7 @@ async def test_a_cancelled_holder_gives_the_lock_back(datacenter: Datacenter) ->
 
 
 async def test_who_is_cancelled_while_its_write_is_under_way_leaves_no_lock(datacenter: Datacenter) -> None:
-    locks, gate = datacenter.node("n1"), asyncio.Event()
+    locks, gate = await datacenter.node("n1"), asyncio.Event()
     datacenter.store.hold_next_write = gate
     async with waiting(locks, "cancelled", []) as taker:
         await asyncio.wait_for(datacenter.store.write_held.wait(), 5)
@@ -210,21 +240,23 @@ async def test_who_is_cancelled_while_its_write_is_under_way_leaves_no_lock(data
 
 
 async def test_a_lock_whose_answer_was_lost_is_found_by_reading_back(datacenter: Datacenter) -> None:
+    locks = await datacenter.node("n1")
     datacenter.store.lose_next_answer = True
-    async with datacenter.node("n1").hold(GUEST, task="ours"):
+    async with locks.hold(GUEST, task="ours"):
         assert await datacenter.holder() == "ours"
     assert await datacenter.holder() is None
 
 
 async def test_without_quorum_the_lock_is_refused_at_once(datacenter: Datacenter) -> None:
+    locks = await datacenter.node("n1")
     datacenter.store.quorum.clear()
     with pytest.raises(StoreUnavailable):
-        async with datacenter.node("n1").hold(GUEST, task="ours"):
+        async with locks.hold(GUEST, task="ours"):
             pass
 
 
 async def test_a_lock_is_given_back_after_a_store_outage(datacenter: Datacenter) -> None:
-    locks = datacenter.node("n1")
+    locks = await datacenter.node("n1")
     locks.release_wait = 0.01
     async with locks.hold(GUEST, task="ours"):
         datacenter.store.quorum.clear()
@@ -236,7 +268,7 @@ async def test_a_lock_is_given_back_after_a_store_outage(datacenter: Datacenter)
 async def test_a_lock_left_behind_by_an_outage_is_taken_over_by_the_next_of_the_same_daemon(
     datacenter: Datacenter,
 ) -> None:
-    locks = datacenter.node("n1")
+    locks = await datacenter.node("n1")
     locks.release_wait = 0.01
     async with locks.hold(GUEST, task="ours"):
         datacenter.store.quorum.clear()
@@ -258,6 +290,6 @@ async def test_many_tasks_of_many_nodes_never_hold_one_lock_together(datacenter:
             inside -= 1
             served += 1
 
-    nodes = [datacenter.node(f"n{n}") for n in range(3)]
+    nodes = [await datacenter.node(f"n{n}") for n in range(3)]
     await asyncio.gather(*(work(nodes[n % 3], f"task {n}") for n in range(60)))
     assert served == 60
