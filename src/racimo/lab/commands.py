@@ -21,6 +21,7 @@ from racimo.lab.journal import read_journal
 from racimo.lab.lab import Lab, down, make_nodes, plan_nodes
 from racimo.lab.place import LabPlace
 from racimo.lab.requirements import demand_root
+from racimo.lab.together import together
 from racimo.lab.watch import guest_processes
 
 if TYPE_CHECKING:
@@ -238,9 +239,8 @@ def journal(
         typer.echo(f"lost: {_numbers(report.lost)}; gaps: {_numbers(report.gaps)}")
         typer.echo(f"writers at once: {report.writers_at_once}")
         for span in report.writers:
-            typer.echo(
-                f"  {span.first} to {span.last} by {span.writer.node}, epoch {span.writer.epoch}, boot {span.writer.boot}"
-            )
+            by = f"{span.writer.node}, epoch {span.writer.epoch}, boot {span.writer.boot}"
+            typer.echo(f"  {span.first} to {span.last} by {by}")
     if not report.sound:
         raise typer.Exit(1)
 
@@ -262,14 +262,8 @@ def _each(
     lab = Lab.find(LabPlace.from_environment())
     demand_root()
     nodes = lab.nodes if names == ["all"] else [lab.node(name) for name in names]
-
-    async def act_on_all() -> None:
-        for outcome in await asyncio.gather(*(act(node) for node in nodes), return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-
     began = time.monotonic()
-    asyncio.run(act_on_all())
+    asyncio.run(together(*(act(node) for node in nodes)))
     names = [node.name for node in nodes]
     seconds = round(time.monotonic() - began, 3)
     _say({"nodes": names, "seconds": seconds}, f"{', '.join(names)} {done} ({seconds:.2f} s)", json_output=json_output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from racimo.api.client import ApiClient
 from racimo.errors import OperationFailed, Unreachable
 from racimo.lab.lab import timed
+from racimo.lab.together import together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,9 +50,7 @@ async def make_datacenter(lab: Lab, tell: Tell) -> None:
     nodes = [node for node in lab.nodes if not node.spec.witness]
     witnesses = [node for node in lab.nodes if node.spec.witness]
     with timed(tell, f"racimo init on {_names(nodes)}"):
-        async with asyncio.TaskGroup() as steps:
-            for node in nodes:
-                steps.create_task(_initialise(node))
+        await together(*(_initialise(node) for node in nodes))
     first = nodes[0]
     if len(nodes) > 1:
         with timed(tell, f"{first.name}: racimo cluster create {NAME} --link {first.address()}"):

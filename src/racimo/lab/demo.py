@@ -1,4 +1,4 @@
-"""The story of the demonstration, step by step: a datacenter, a guest, a live migration, a power cut, and the verdict."""
+"""The demonstration, step by step: a datacenter, a guest, a live migration, a power cut, and the verdict."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _RESULT = re.compile(r"total ([\d.]+) s, downtime (\d+) ms")
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What was measured. ``failover_start_s``: from the power cut to the start of the guest's QEMU elsewhere, seen by the
-    start time of its process; ``failover_running_s``: to its first acknowledged write there."""
+    """What was measured. ``failover_start_s``: from the power cut to the start of the guest's QEMU elsewhere, by the
+    time of its process; ``failover_running_s``: to its first acknowledged write there."""
 
     nodes: int
     quorum: bool
@@ -130,7 +130,7 @@ async def measure_boot(lab: Lab, vmid: int) -> float:
 
 
 async def migrate(lab: Lab, source: LabNode, target: LabNode, tell: Tell) -> tuple[float, float]:
-    """Move the guest without stopping it; returns seconds in all, and milliseconds of standstill, as its node measured."""
+    """Move the guest without stopping it; returns seconds in all and milliseconds of standstill, as measured there."""
     await _let_it_write(lab, VMID)
     began = time.monotonic()
     async with api(source) as client:
@@ -173,10 +173,8 @@ async def judge(lab: Lab, vmid: int, tell: Tell) -> JournalReport:
     report = await read_journal(vmid, lab.place.shared, [node.disk.upper for node in lab.nodes])
     lost = "none lost" if not report.lost else f"{len(report.lost)} LOST"
     writers = "never two writers at once" if report.writers_at_once == 1 else f"{report.writers_at_once} AT ONCE"
-    tell(
-        f"journal: {report.writes} writes, {report.acknowledged} acknowledged, {lost}, {writers}",
-        time.monotonic() - began,
-    )
+    counts = f"{report.writes} writes, {report.acknowledged} acknowledged"
+    tell(f"journal: {counts}, {lost}, {writers}", time.monotonic() - began)
     return report
 
 

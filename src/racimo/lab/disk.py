@@ -69,7 +69,7 @@ class NodeDisk:
         return f"lowerdir=/,upperdir={self.upper},workdir={self.directory / 'work'}"
 
     def create(self, name: str, hosts: str, state: Path) -> None:
-        """Make an empty disk for the node ``name`` that knows the addresses in ``hosts``. Raises ``OperationFailed``."""
+        """Make an empty disk for the node ``name``, with ``hosts`` in /etc/hosts. Raises ``OperationFailed``."""
         for directory in (self.upper, self.root, self.directory / "work", self.directory / "host"):
             directory.mkdir(parents=True, exist_ok=True)
         for path in (*EMPTIED, str(state).lstrip("/")):

@@ -1,9 +1,9 @@
 """The oracle: what the lab guest's data disk and its serial consoles say about lost writes and second writers.
 
-The guest appends one record of 512 bytes every 100 ms at offset seq*512, and acknowledges it on its serial console only
-when the disk has confirmed it (``guest/init``). So a record that was acknowledged and is not on the disk, or is there in
-another writer's hand, is a lost write; and two writers whose sequence numbers overlap wrote at the same time. No clock and
-nothing of Racimo's own state takes part in the verdict.
+The guest appends one record of 512 bytes every 100 ms at offset seq*512, and acknowledges it on its serial console
+only when the disk has confirmed it (``guest/init``). So a record that was acknowledged and is not on the disk, or is
+there in another writer's hand, is a lost write; and two writers whose sequence numbers overlap wrote at the same time.
+No clock and nothing of Racimo's own state takes part in the verdict.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Span:
 class JournalReport:
     """The verdict.
 
-    ``writes``: records on the disk. ``lost``: sequence numbers acknowledged but not on the disk as acknowledged. ``gaps``:
-    ranges (first, last) missing on the disk. ``writers_at_once``: how many wrote at the same time at most; more than 1 is
-    a split brain.
+    ``writes``: records on the disk. ``lost``: sequence numbers acknowledged but not on the disk as acknowledged.
+    ``gaps``: ranges (first, last) missing on the disk. ``writers_at_once``: how many wrote at the same time at most;
+    more than 1 is a split brain.
     """
 
     writes: int

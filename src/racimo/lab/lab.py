@@ -19,6 +19,7 @@ from racimo.lab.place import CACHE_VARIABLE, NAME_VARIABLE, STATE_VARIABLE, LabP
 from racimo.lab.process import Process, host_boot, launch, tail
 from racimo.lab.requirements import IMAGE_TOOLS, LAB_TOOLS, demand, demand_root
 from racimo.lab.state import LabState, NodeSpec, read_process, read_state, write_process, write_state
+from racimo.lab.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -156,9 +157,7 @@ async def make_nodes(place: LabPlace, specs: tuple[NodeSpec, ...], *, bare: bool
                 node.disk.create(node.name, hosts, place.state)
             await lab.supervise()
         with timed(tell, f"{len(specs)} nodes booted"):
-            async with asyncio.TaskGroup() as boots:
-                for node in lab.nodes:
-                    boots.create_task(node.boot())
+            await together(*(node.boot() for node in lab.nodes))
     except BaseException:
         await asyncio.shield(asyncio.ensure_future(clean_up(place)))
         raise

@@ -156,7 +156,16 @@ class LabNode:
 
     def _nspawn(self) -> list[str]:
         devices = [device for device in ("/dev/net/tun", "/dev/fuse", "/dev/loop-control") if Path(device).exists()]
-        argv = ["systemd-nspawn", "--quiet", "-D", str(self.disk.root), f"--machine={self.place.name}-{self.name}"]
+        # Entered before, too: what it mounts on /sys shows the network namespace that it was mounted in.
+        argv = [
+            "nsenter",
+            f"--net={self.network.namespace_path(self.name)}",
+            "systemd-nspawn",
+            "--quiet",
+            "-D",
+            str(self.disk.root),
+            f"--machine={self.place.name}-{self.name}",
+        ]
         argv += ["--register=no", "--keep-unit", "--capability=all", "--link-journal=no", "--console=pipe"]
         argv += ["--resolv-conf=off", "--timezone=off", "--notify-ready=yes", f"--hostname={self.name}"]
         argv += [f"--network-namespace-path={self.network.namespace_path(self.name)}"]
