@@ -1,7 +1,7 @@
 """The join text: all that a machine needs to join, as one line to paste: ``racimo-join-1.<base64url>``.
 
 It carries a one-time secret (the store keeps only its digest), the fingerprint of the authority, and where to ask.
-Eight bytes of SHA-256 at the end tell a text that was cut off from one that was made up.
+Its length in front tells a text that was cut off, eight bytes of SHA-256 at the end one that was altered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREFIX = "racimo-join-1."
 LIFE_S = 3600.0
 KEPT_S = 86400.0
 """A used or expired token is remembered for a day, so that a late attempt is told what is wrong."""
-CHECK_BYTES = 8
+CHECK_BYTES, LENGTH_BYTES = 8, 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,8 @@ _NEW_ONE = "Make a new one on a member with: racimo cluster join-info"
 def write_text(text: JoinText) -> str:
     """The pasteable line."""
     body = _ADAPTER.dump_json(text)
-    return PREFIX + base64.urlsafe_b64encode(body + _check(body)).decode().rstrip("=")
+    raw = len(body).to_bytes(LENGTH_BYTES, "big") + body + _check(body)
+    return PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def read_text(pasted: str) -> JoinText:
@@ -70,10 +71,11 @@ def read_text(pasted: str) -> JoinText:
         if len(encoded) % 4 == 1:
             raise _truncated() from None
         raise BadRequest("The join text is malformed", why="it holds characters that none has", todo=_NEW_ONE) from None
-    body, check = raw[:-CHECK_BYTES], raw[-CHECK_BYTES:]
-    if len(raw) <= CHECK_BYTES or not secrets.compare_digest(check, _check(body)):
-        if raw.rstrip(b"\0").rfind(b"}") < len(raw) - CHECK_BYTES - 1:
-            raise _truncated()
+    length = int.from_bytes(raw[:LENGTH_BYTES], "big")
+    body, check = raw[LENGTH_BYTES : LENGTH_BYTES + length], raw[LENGTH_BYTES + length :]
+    if len(raw) < LENGTH_BYTES or len(check) < CHECK_BYTES:
+        raise _truncated()
+    if not secrets.compare_digest(check, _check(body)):
         raise BadRequest("The join text is malformed", why="its checksum is wrong", todo=_NEW_ONE)
     try:
         return _ADAPTER.validate_json(body)

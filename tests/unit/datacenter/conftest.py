@@ -23,7 +23,6 @@ from racimo.datacenter.standalone import InitRequest, initialise
 from racimo.errors import RacimoError
 from racimo.model.node import NodeFacts
 from racimo.model.paths import NodePaths
-from racimo.store.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from racimo.datacenter.status import ClusterStatus
     from racimo.model.guest import Guest
     from racimo.store.base import Store
+    from racimo.store.layout import Layout
 
 
 class ListReport:
@@ -138,7 +138,13 @@ class TestNode:
 
     async def init(self) -> TestNode:
         await initialise(self.host, InitRequest(name=self.name, address=self.address, facts=self.facts))
-        return await self.open()
+        await self.open()
+        return await self.align()
+
+    async def align(self) -> TestNode:
+        """Give the storage the path that it has on real nodes, which all have the same root."""
+        await self.layout.storages.update("local", lambda s: dataclasses.replace(s, path="/var/lib/racimo/images"))
+        return self
 
     async def open(self) -> TestNode:
         store, _ = await open_node(self.host)
@@ -190,8 +196,7 @@ class TestNode:
 
     async def join(self, contact: TestNode, *, renumber: bool = False, report: ListReport | None = None) -> TestNode:
         self.contact = contact
-        for layout in (self.layout, contact.layout):  # as on real nodes, which all have the same root
-            await layout.storages.update("local", lambda s: dataclasses.replace(s, path="/var/lib/racimo/images"))
+        await self.align()
         text = await contact.of.join_info()
         await self.of.join(text, self.address, report or ListReport(), renumber=renumber)
         return self

@@ -37,7 +37,9 @@ async def test_three_nodes_from_three_commands_have_three_voters(lot: Lot) -> No
         ("n1", True, True), ("n2", True, True), ("n3", True, True),
     ]  # fmt: skip
     assert sum(member.leader for member in status.members) == 1
-    assert all(len(read_identity(node.host.paths).endpoints) == 3 for node in nodes)
+    for node in nodes:
+        known = lambda _, paths=node.host.paths: len(read_identity(paths).endpoints) == 3  # noqa: E731
+        await node.until("it knows all three", known)
 
 
 async def test_a_dead_voter_is_removed_and_a_spare_votes_in_its_place(lot: Lot, report: ListReport) -> None:

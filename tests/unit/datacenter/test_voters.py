@@ -1,8 +1,8 @@
-"""Who votes: every plan, carried out one step at a time and broken off anywhere, ends well and never loses the quorum."""
+"""Who votes: every plan, carried out one step at a time and broken off anywhere, ends well and keeps the quorum."""
 
 from __future__ import annotations
 
-import random
+from random import Random as Chance
 
 import pytest
 
@@ -59,7 +59,7 @@ class World:
                 assert self.members[name].id == member
                 del self.members[name]
 
-    def settle(self, choice: random.Random) -> None:
+    def settle(self, choice: Chance) -> None:
         """Carry out one of the steps that may be taken, until there is none."""
         for _ in range(60):
             steps = plan_voters(self.view())
@@ -81,32 +81,32 @@ def _with(node: Node, *, voter: bool) -> Node:
 def test_there_are_one_three_or_five_voters(candidates: int, voters: int) -> None:
     assert wanted_count(candidates) == voters
     world = World([f"n{i}" for i in range(candidates)])
-    world.settle(random.Random(1))
+    world.settle(Chance(1))
     assert len(world.voters()) == voters
 
 
 def test_two_nodes_and_a_witness_all_vote() -> None:
     world = World(["n1", "n2", "box"], frozenset({"box"}))
-    world.settle(random.Random(1))
+    world.settle(Chance(1))
     assert world.voters() == {"n1", "n2", "box"}
 
 
 def test_a_witness_does_not_vote_beside_a_single_node() -> None:
     world = World(["n1", "box"], frozenset({"box"}))
-    world.settle(random.Random(1))
+    world.settle(Chance(1))
     assert world.voters() == {"n1"}
 
 
 def test_voters_stay_when_another_node_comes() -> None:
     world = World(["n1", "n2", "n3"])
-    world.settle(random.Random(1))
+    world.settle(Chance(1))
     world.nodes["a0"] = Node(name="a0", id="a0", address="a0", joined=-1)
     assert plan_voters(world.view()) == []
 
 
 def test_a_voter_that_is_silent_for_a_while_stays_and_one_that_is_gone_is_replaced() -> None:
     world = World(["n1", "n2", "n3", "n4"])
-    world.settle(random.Random(1))
+    world.settle(Chance(1))
     gone = sorted(world.voters())[1]
     world.silent[gone] = PATIENCE_S - 1
     assert plan_voters(world.view()) == []
@@ -114,14 +114,14 @@ def test_a_voter_that_is_silent_for_a_while_stays_and_one_that_is_gone_is_replac
     first, second = plan_voters(world.view())
     assert isinstance(first, Choose)
     assert isinstance(second, Drop)
-    world.settle(random.Random(1))
+    world.settle(Chance(1))
     assert gone not in world.voters()
     assert len(world.voters()) == 3
 
 
 def test_a_voter_that_is_gone_stays_while_nobody_can_take_its_place() -> None:
     world = World(["n1", "n2", "n3"])
-    world.settle(random.Random(1))
+    world.settle(Chance(1))
     world.silent["n2"] = 10 * PATIENCE_S
     assert plan_voters(world.view()) == []
 
@@ -144,7 +144,7 @@ def test_a_leaving_node_hands_its_only_vote_over_before_it_is_dropped() -> None:
 
 def test_no_step_ever_costs_the_quorum() -> None:
     for seed in range(400):
-        choice = random.Random(seed)
+        choice = Chance(seed)
         names = [f"n{i}" for i in range(choice.randint(1, 8))]
         world = World(names, frozenset(names[-1:]) if choice.random() < 0.3 else frozenset())
         world.settle(choice)
@@ -153,7 +153,7 @@ def test_no_step_ever_costs_the_quorum() -> None:
             world.settle(choice)
 
 
-def _disturb(world: World, choice: random.Random) -> None:
+def _disturb(world: World, choice: Chance) -> None:
     """One fault or change that leaves a quorum."""
     before = dict(world.silent)
     match choice.randint(0, 4):
