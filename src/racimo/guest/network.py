@@ -9,12 +9,9 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from racimo.errors import Refused
 from racimo.guest.program import run_program
-
-NET = Path("/sys/class/net")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +23,38 @@ class Tap:
     tag: int = 0
 
 
-def has_bridge(name: str) -> bool:
-    """Whether this node has a bridge of that name."""
-    return (NET / name / "bridge").is_dir()
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge of this node; ``mtu`` in bytes."""
+
+    name: str
+    mtu: int
 
 
-async def join_bridge(tap: Tap) -> None:
-    """Join a tap that QEMU has made to its bridge, with the bridge's MTU. Raises ``Refused``, ``OperationFailed``."""
-    if not has_bridge(tap.bridge):
+async def find_bridge(name: str) -> Bridge | None:
+    """The node's bridge of that name, as the kernel tells over netlink: /sys may be another network namespace's."""
+    for link in json.loads(await run_program("ip", "-j", "link", "show", "type", "bridge")):
+        if link.get("ifname") == name:
+            return Bridge(name, int(link["mtu"]))
+    return None
+
+
+async def demand_bridge(tap: Tap) -> Bridge:
+    """The bridge that ``tap`` is to join. Raises ``Refused`` when this node has none of that name."""
+    bridge = await find_bridge(tap.bridge)
+    if bridge is None:
         raise Refused(
             f"The network card {tap.name} cannot be connected",
             why=f"this node has no bridge '{tap.bridge}'",
             todo=f"Create {tap.bridge} on this node, or choose another bridge for the guest",
         )
-    mtu = (NET / tap.bridge / "mtu").read_text().strip()
-    await run_program("ip", "link", "set", "dev", tap.name, "master", tap.bridge, "mtu", mtu, "up")
+    return bridge
+
+
+async def join_bridge(tap: Tap) -> None:
+    """Join a tap that QEMU has made to its bridge, with the bridge's MTU. Raises ``Refused``, ``OperationFailed``."""
+    bridge = await demand_bridge(tap)
+    await run_program("ip", "link", "set", "dev", tap.name, "master", tap.bridge, "mtu", str(bridge.mtu), "up")
     if tap.tag:
         await run_program("bridge", "vlan", "del", "dev", tap.name, "vid", "1")
         await run_program("bridge", "vlan", "add", "dev", tap.name, "vid", str(tap.tag), "pvid", "untagged")

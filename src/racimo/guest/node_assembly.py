@@ -15,7 +15,7 @@ from racimo.guest.cloudinit import cloud_init_seed, seed_image
 from racimo.guest.config import parse_config
 from racimo.guest.config_new import complete_new, fill_in
 from racimo.guest.host import GuestLaunch
-from racimo.guest.network import Tap, has_bridge
+from racimo.guest.network import Tap, demand_bridge
 from racimo.guest.qemu.command_line import Launch, command_line, tap_name
 from racimo.guest.qemu.machine import pin_machine
 from racimo.storage.base import BlockSource
@@ -82,7 +82,7 @@ class NodeAssembly:
         """See ``Assembly.plan``."""
         config = parse_config(guest.config)
         self._check_memory(guest, config)
-        taps = tuple(self._taps(guest.vmid, config))
+        taps = await self._taps(guest.vmid, config)
         files: dict[str, bytes] = {}
         blocks: dict[str, BlockSource] = {}
         run = self._paths.guest_run(guest.vmid)
@@ -163,16 +163,14 @@ class NodeAssembly:
                 todo="Give the guest less memory, or run it on a larger node",
             )
 
-    def _taps(self, vmid: int, config: GuestConfig) -> list[Tap]:
-        taps = []
-        for index, network in config.networks.items():
-            if network.bridge is None:
-                continue
-            if not has_bridge(network.bridge):
-                raise Refused(
-                    f"Guest {vmid} cannot run on node {self._node}",
-                    why=f"net{index} wants the bridge {network.bridge}, and the node has none of that name",
-                    todo=f"Create {network.bridge} there, or choose another bridge for the guest",
-                )
-            taps.append(Tap(tap_name(vmid, index), network.bridge, network.tag or 0))
+    @staticmethod
+    async def _taps(vmid: int, config: GuestConfig) -> tuple[Tap, ...]:
+        """The guest's taps; a bridge that is missing is refused before anything is started."""
+        taps = tuple(
+            Tap(tap_name(vmid, index), network.bridge, network.tag or 0)
+            for index, network in config.networks.items()
+            if network.bridge is not None
+        )
+        for tap in taps:
+            await demand_bridge(tap)
         return taps

@@ -5,6 +5,7 @@ from __future__ import annotations
 from racimo.api.endpoint import Table
 from racimo.api.routes import (
     cluster,
+    guest_console,
     guest_moves,
     guest_power,
     guests,
@@ -17,7 +18,22 @@ from racimo.api.routes import (
     version,
 )
 
-FAMILIES = (version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, storages, ha)
+FAMILIES = (
+    version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
+)  # fmt: skip
+    version,
+    setup,
+    cluster,
+    membership,
+    nodes,
+    tasks,
+    guests,
+    guest_power,
+    guest_moves,
+    guest_console,
+    storages,
+    ha,
+)
 
 
 def build_table() -> Table:

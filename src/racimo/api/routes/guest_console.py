@@ -1,4 +1,4 @@
-"""Looking at a guest from outside: its serial console's log, its agent."""
+"""Looking at a guest from outside: its serial console's log."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from racimo.api.endpoint import Answers, Routes, privilege
-from racimo.api.routes.guests import OfGuest, of_node
+from racimo.api.routes.guests import OfGuest
 from racimo.errors import NotFound
-from racimo.guest.agent import ping
 
 if TYPE_CHECKING:
-    from pydantic import JsonValue
-
     from racimo.api.context import Context
 
 SERIAL_BYTES = 65536
@@ -26,17 +23,6 @@ class SerialTail(OfGuest):
     """How much of the serial console's log."""
 
     size: Annotated[int, Field(ge=1, le=SERIAL_BYTES, description="Bytes from its end.")] = 4096
-
-
-@routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/agent/ping", permission=privilege("/vms/{vmid}", "VM.Monitor"),
-    answers=Answers.NODE, parameters=OfGuest, summary="Does the guest's agent answer?",
-)  # fmt: skip
-async def agent_ping(context: Context, parameters: OfGuest) -> dict[str, JsonValue]:
-    """Raises what kept it from answering."""
-    of_node(context, parameters)
-    await ping(context.services.paths, parameters.vmid)
-    return {"result": {}}
 
 
 @routes.add(
