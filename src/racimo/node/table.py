@@ -21,19 +21,6 @@ from racimo.api.routes import (
 FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
 )  # fmt: skip
-    version,
-    setup,
-    cluster,
-    membership,
-    nodes,
-    tasks,
-    guests,
-    guest_power,
-    guest_moves,
-    guest_console,
-    storages,
-    ha,
-)
 
 
 def build_table() -> Table:
