@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ LOOK_EVERY = 60.0
 
 KEEP_ALIVE = 60.0
 """Seconds that an idle connection is kept."""
+
+SILENT_PEERS_LINGER = sys.version_info < (3, 12, 7)
+"""Older Pythons keep a TLS connection to a member that fell silent until it says goodbye; aiohttp then ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Session:
             ssl=context if context is not None else True,
             limit=0,
             keepalive_timeout=KEEP_ALIVE,
-            enable_cleanup_closed=False,
+            enable_cleanup_closed=SILENT_PEERS_LINGER,
         )
         return aiohttp.ClientSession(
             connector=connector, headers={"Content-Type": "application/json"}, trust_env=False, auto_decompress=False

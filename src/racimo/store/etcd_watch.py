@@ -158,17 +158,22 @@ class WatchStream:
         """Stream from one member after the other; give up when none has streamed for request_timeout."""
         loop = asyncio.get_running_loop()
         failures: dict[str, str] = {}
-        self._heard_at = loop.time()
+        self._heard_at = tried_at = loop.time()
         endpoint = self._gateway.endpoints[0]
         while loop.time() < self._heard_at + self._gateway.request_timeout:
+            if self._heard_at > tried_at:
+                failures.clear()
+            tried_at = loop.time()
             try:
                 await self._stream(endpoint)
             except ExceptionGroup as group:
                 error = _first(group)
                 if not isinstance(error, (Failure, _Stalled)):
                     raise error from None
-                failures[endpoint] = error.reason if isinstance(error, Failure) else error.what
-                _log.info("the watch moves to another member", member=endpoint, reason=failures[endpoint])
+                reason = error.reason if isinstance(error, Failure) else error.what
+                if endpoint not in failures:
+                    _log.info("the watch moves to another member", member=endpoint, reason=reason)
+                failures[endpoint] = reason
             endpoint = self._next(endpoint)
             await asyncio.sleep(PAUSE)
         raise unavailable(failures)

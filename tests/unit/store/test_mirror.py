@@ -199,7 +199,7 @@ async def test_silence_is_proven_to_be_no_outage() -> None:
     async with Mirror(store, "/a/", clock=lambda: now) as mirror:
         now += STALE_AFTER + 1
         async with asyncio.timeout(10):
-            while mirror.stale_since is not None:
+            while mirror.stale_since is not None:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
         assert mirror.confirmed_at == now
 
