@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from racimo.ha.agent import Agent, Marks
+from racimo.ha.commit import Commit
 from racimo.ha.heartbeat import Holder, LeaseKeeper
 from racimo.ha.manager import Manager
 from racimo.ha.observer import Observer
@@ -24,14 +25,18 @@ class Keeper(LeaseKeeper, Marks, Protocol):
 
 
 class HaNode:
-    """Heartbeat, view, observer, agent and manager of one node."""
+    """Heartbeat, view, observer, agent and manager of one node. A subclass can have parts of another kind."""
+
+    holder_kind: ClassVar[type[Holder]] = Holder
+    observer_kind: ClassVar[type[Observer]] = Observer
+    commit_kind: ClassVar[type[Commit]] = Commit
 
     def __init__(self, node: str, store: Store, keeper: Keeper, operations: NodeOperations, clock: Clock) -> None:
         self.node, self.clock = node, clock
         self.view = View(store, clock)
-        self.holder = Holder(node, self.view.layout, keeper, clock, self.profile)
-        self.observer = Observer(self.profile().beat, clock.monotonic())
-        self.manager = Manager(node, self.view, self.observer, self.holder, clock)
+        self.holder = self.holder_kind(node, self.view.layout, keeper, clock, self.profile)
+        self.observer = self.observer_kind(self.profile().beat, clock.monotonic())
+        self.manager = Manager(node, self.view, self.observer, self.holder, clock, self.commit_kind)
         self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)
         self._unechoed, self._unechoed_since = 0, 0.0
         self.view.listen(self._looked)

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from racimo.ha.kill import Killer, Process, guests_running, marked
@@ -177,7 +178,7 @@ def harden() -> list[str]:
 
 
 def main() -> None:
-    """Run until SIGTERM. The watchdog is stopped then only if no HA guest is left."""
+    """Run until SIGTERM. The watchdog is stopped then only if no HA guest is left. ``--root DIR`` is for tests."""
     ending: list[int] = []
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -185,7 +186,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    paths = NodePaths()
+    paths = NodePaths(Path(sys.argv[2])) if sys.argv[1:2] == ["--root"] else NodePaths()
     guard = Guard(paths, open_watchdog(os.environ.get(ENVIRONMENT)))
     os.makedirs(paths.run, exist_ok=True)
     guard.processes()  # walk the way once, so that all of it is in memory

@@ -39,7 +39,16 @@ RETRY_S = 0.3
 class Manager:
     """Elects itself when there is none, and manages while its own lease holds."""
 
-    def __init__(self, node: str, view: View, observer: Observer, holder: Holder, clock: Clock) -> None:
+    def __init__(
+        self,
+        node: str,
+        view: View,
+        observer: Observer,
+        holder: Holder,
+        clock: Clock,
+        commit: type[Commit] = Commit,
+    ) -> None:
+        self._commit_kind = commit
         self.node, self.view, self.observer, self.holder, self.clock = node, view, observer, holder, clock
         self._wake = asyncio.Event()
         self._term = 0
@@ -177,15 +186,15 @@ class Manager:
     async def _commit(self, decision: Decision, basis: Records) -> bool:
         """Write one decision, if everything it was based on still stands."""
         term = basis.manager[TERM].compare
-        commit = Commit(self.view.layout, basis, term)
+        commit = self._commit_kind(self.view.layout, basis, term)
         revision = await self.view.store.txn(*commit.transaction(decision))
         if revision is None:
-            log.info("a decision was overtaken", decision=decision.why)
+            log.info("a decision was overtaken", decision=decision.why, about=decision.subject)
             if isinstance(decision, Fence):
                 self.view.restart(f"a newer heartbeat of {decision.node} than the one in view")
             return False
         self._committed = max(self._committed, revision)
-        log.info(decision.why, term=self._term)
+        log.info(decision.why, about=decision.subject, term=self._term)
         return True
 
 

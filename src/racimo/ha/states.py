@@ -69,6 +69,11 @@ class NodeChange:
     status: NodeStatus | None
     why: str
 
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.node
+
 
 @dataclass(frozen=True, slots=True)
 class Fence:
@@ -80,6 +85,11 @@ class Fence:
     status: NodeStatus
     why: str
 
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.node
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceChange:
@@ -89,6 +99,11 @@ class ServiceChange:
     service: Service | None
     why: str
     clear_target: bool = False
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.sid
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,11 @@ class Move:
     fenced: str = ""
     """Proof B: the node whose lease has run out and who has had no heartbeat since. Empty: proof C, its own word."""
     clear_target: bool = False
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.sid
 
 
 Decision = NodeChange | Fence | ServiceChange | Move
