@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from racimo.guest.config import parse_config
@@ -31,9 +31,11 @@ class StartedQemu:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     greeting: dict[str, Any]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """What it told by itself and nobody has asked for yet."""
 
     async def ask(self, command: str, **arguments: Any) -> Any:
-        """The answer to a command; events are passed over."""
+        """The answer to a command; events are put by."""
         self.writer.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         async with asyncio.timeout(WAIT):
             while True:
@@ -42,6 +44,17 @@ class StartedQemu:
                     raise AssertionError(f"{command}: {reply['error']}")
                 if "return" in reply:
                     return reply["return"]
+                self.events.append(reply)
+
+    async def migrated(self) -> str:
+        """How the migration ended: ``completed`` or ``failed`` (needs the capability ``events``)."""
+        async with asyncio.timeout(WAIT):
+            while True:
+                while self.events:
+                    event = self.events.pop(0)
+                    if event["event"] == "MIGRATION" and event["data"]["status"] in {"completed", "failed"}:
+                        return str(event["data"]["status"])
+                self.events.append(json.loads(await self.reader.readline()))
 
     async def ended(self) -> int:
         """Its exit status, once it has ended."""
@@ -51,13 +64,20 @@ class StartedQemu:
 
 @contextlib.asynccontextmanager
 async def started(
-    values: Mapping[str, str], blocks: Mapping[str, BlockSource], hypervisor: Hypervisor, folder: Path
+    values: Mapping[str, str],
+    blocks: Mapping[str, BlockSource],
+    hypervisor: Hypervisor,
+    folder: Path,
+    *,
+    node: str = "n1",
+    epoch: int = 1,
+    incoming: bool = False,
 ) -> AsyncIterator[StartedQemu]:
     """Start it paused. Raises ``AssertionError`` with what QEMU said if it does not come up."""
     config = parse_config(values)
     launch = Launch(
-        vmid=100, node="n1", epoch=1, machine=pin_machine(config.machine, hypervisor), run=folder, log=folder,
-        blocks=blocks,
+        vmid=100, node=node, epoch=epoch, machine=pin_machine(config.machine, hypervisor), run=folder, log=folder,
+        blocks=blocks, incoming=incoming,
     )  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         *command_line(config, hypervisor, launch), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

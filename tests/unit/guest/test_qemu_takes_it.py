@@ -30,31 +30,40 @@ def a_block(path: Path, image_format: str = "raw") -> BlockSource:
     return BlockSource(format=image_format, protocol=protocol, locking=True)
 
 
-async def test_a_rich_configuration_starts_and_answers(hypervisor: Hypervisor, sockets: Path, tmp_path: Path) -> None:
-    values = {
-        "name": "rich", "memory": "128", "sockets": "2", "cores": "2", "numa": "1", "cpu": "x86-64-v2-AES",
-        "ostype": "l26", "scsihw": "virtio-scsi-single", "balloon": "64", "agent": "1", "serial0": "socket",
-        "serial1": "socket", "rng0": "source=/dev/urandom", "tablet": "1",
-        "scsi0": "st:100/a.qcow2,discard=on,ssd=1,iothread=1,queues=2,serial=abc,wwn=0x5000c50015ea71ac",
-        "scsi30": "st:100/b.raw,cache=writethrough,werror=stop,rerror=report",
-        "virtio15": "st:100/c.raw,cache=unsafe,iothread=1,ro=1",
-        "sata5": "st:100/d.raw,detect_zeroes=0", "ide2": "st:cloudinit,media=cdrom", "ide3": "none,media=cdrom",
-        "net0": "virtio=02:00:00:00:00:01,mtu=1400", "net7": "e1000=02:00:00:00:00:02", "net31": "rtl8139",
-        "boot": "order=scsi0;net0", "vmgenid": "c0ffee00-0000-4000-8000-000000000002",
-        "smbios1": "uuid=c0ffee00-0000-4000-8000-000000000001,product=UmFjaW1vLCBJbmMu,base64=1",
-    }  # fmt: skip
+RICH = {
+    "name": "rich", "memory": "128", "sockets": "2", "cores": "2", "numa": "1", "cpu": "x86-64-v2-AES",
+    "ostype": "l26", "scsihw": "virtio-scsi-single", "balloon": "64", "agent": "1", "serial0": "socket",
+    "serial1": "socket", "rng0": "source=/dev/urandom", "tablet": "1",
+    "scsi0": "st:100/a.qcow2,discard=on,ssd=1,iothread=1,queues=2,serial=abc,wwn=0x5000c50015ea71ac",
+    "scsi30": "st:100/b.raw,cache=writethrough,werror=stop,rerror=report",
+    "virtio15": "st:100/c.raw,cache=unsafe,iothread=1,ro=1",
+    "sata5": "st:100/d.raw,detect_zeroes=0", "ide2": "st:cloudinit,media=cdrom", "ide3": "none,media=cdrom",
+    "net0": "virtio=02:00:00:00:00:01,mtu=1400", "net7": "e1000=02:00:00:00:00:02", "net31": "rtl8139",
+    "boot": "order=scsi0;net0", "vmgenid": "c0ffee00-0000-4000-8000-000000000002",
+    "smbios1": "uuid=c0ffee00-0000-4000-8000-000000000001,product=UmFjaW1vLCBJbmMu,base64=1",
+}  # fmt: skip
+"""One of nearly everything."""
+
+
+async def blocks_of_rich(folder: Path) -> dict[str, BlockSource]:
+    """Its disks and its seed."""
     blocks: dict[str, BlockSource] = {}
     for key, image_format in (("scsi0", "qcow2"), ("scsi30", "raw"), ("virtio15", "raw"), ("sata5", "raw")):
-        path = tmp_path / f"{key}.{image_format}"
+        path = folder / f"{key}.{image_format}"
         await create_image(path, image_format, 64 << 20)
         blocks[key] = a_block(path, image_format)
-    seed = tmp_path / "seed.iso"
-    seed.write_bytes(seed_image(cloud_init_seed(parse_config(values), 100)))
-    async with started(values, {**blocks, "ide2": a_block(seed)}, hypervisor, sockets) as qemu:
+    seed = folder / "seed.iso"
+    seed.write_bytes(seed_image(cloud_init_seed(parse_config(RICH), 100)))
+    return {**blocks, "ide2": a_block(seed)}
+
+
+async def test_a_rich_configuration_starts_and_answers(hypervisor: Hypervisor, sockets: Path, tmp_path: Path) -> None:
+    blocks = await blocks_of_rich(tmp_path)
+    async with started(RICH, blocks, hypervisor, sockets) as qemu:
         assert qemu.greeting["QMP"]["version"]["qemu"]["major"] >= 7
         assert (await qemu.ask("query-status"))["status"] == "prelaunch"
         nodes = {node["node-name"]: node for node in await qemu.ask("query-named-block-nodes")}
-        assert {f"drive-{key}" for key in (*blocks, "ide2")} <= nodes.keys()
+        assert {f"drive-{key}" for key in blocks} <= nodes.keys()
         assert nodes["drive-scsi0"]["drv"] == "qcow2" and nodes["drive-scsi0"]["detect_zeroes"] == "unmap"
         assert nodes["drive-virtio15"]["ro"] and nodes["drive-ide2"]["ro"]
         assert (await qemu.ask("query-uuid"))["UUID"] == "c0ffee00-0000-4000-8000-000000000001"
@@ -63,6 +72,28 @@ async def test_a_rich_configuration_starts_and_answers(hypervisor: Hypervisor, s
             assert stat.S_ISSOCK((sockets / f"{name}.sock").stat().st_mode)
         await qemu.ask("quit")
         assert await qemu.ended() == 0
+
+
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+async def test_a_target_takes_the_whole_state_of_its_source(
+    machine: str, hypervisor: Hypervisor, sockets: Path, tmp_path: Path
+) -> None:
+    """Every device of the rich guest has its counterpart at the same place, on another node and in another epoch."""
+    blocks, values, there = await blocks_of_rich(tmp_path), {**RICH, "machine": machine}, sockets / "there"
+    there.mkdir()
+    channel = {"uri": f"unix:{there}/migration.sock"}
+    async with (
+        started(values, blocks, hypervisor, sockets) as source,
+        started(values, blocks, hypervisor, there, node="another-node", epoch=2, incoming=True) as target,
+    ):
+        for qemu in (source, target):
+            await qemu.ask("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        await target.ask("migrate-incoming", **channel)
+        await source.ask("cont")
+        await source.ask("migrate", **channel)
+        assert (await source.migrated(), await target.migrated()) == ("completed", "completed")
+        await target.ask("cont")
+        assert (await target.ask("query-status"))["status"] == "running"
 
 
 @pytest.mark.parametrize("machine", ["pc", "q35"])
