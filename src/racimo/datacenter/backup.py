@@ -102,7 +102,7 @@ def read_backup(path: Path) -> Backup:
     try:
         lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
     except FileNotFoundError:
-        raise NotFound(f"The backup {path} does not exist", todo="See those of this node: racimo backup list") from None
+        raise NotFound(f"The backup {path} does not exist", todo=f"See those in {path.parent}") from None
     except (EOFError, OSError, zlib.error) as error:
         raise Refused(f"The backup {path} cannot be read", why=str(error), todo="Take another one") from error
     try:

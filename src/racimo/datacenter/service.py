@@ -136,12 +136,12 @@ class DatacenterService:
         keeper = VoterKeeper(
             self.host, self.store, self.quorum, is_manager=self.wiring.is_manager, on_endpoints=follower(self.store)
         )
-        running = asyncio.create_task(keeper.run(), name="voters")
-        try:
-            yield keeper
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(keeper.run(), name="voters")
+            try:
+                yield keeper
+            finally:
+                running.cancel()
 
     async def close(self) -> None:
         """Free what is held; the store is its owner's."""

@@ -20,7 +20,7 @@ from racimo.datacenter.host import PEER_PORT, url
 from racimo.datacenter.identity import Identity, read_identity, write_identity
 from racimo.datacenter.services import ETCD_UNIT
 from racimo.datacenter.silence import Silence
-from racimo.datacenter.voters import Choose, Drop, Member, View, plan_voters
+from racimo.datacenter.voters import PATIENCE_S, Choose, Drop, Member, View, plan_voters
 from racimo.errors import Conflict, RacimoError, StoreError
 from racimo.store.layout import Layout
 
@@ -45,7 +45,7 @@ SETTLED = "the voters are as they should be"
 class VoterKeeper:
     """One node's part in keeping the voters. ``is_manager`` says whether this node may act on others' behalf now.
 
-    ``on_endpoints`` is told the store's client URLs when they change; ``node.json`` is already rewritten then.
+    ``patience``: for how many seconds a voter may be silent before a spare takes its place. ``on_endpoints`` is told the store's client URLs when they change; ``node.json`` is already rewritten then.
     """
 
     def __init__(
@@ -57,10 +57,12 @@ class VoterKeeper:
         is_manager: Callable[[], bool],
         on_endpoints: Callable[[tuple[str, ...]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE_S,
     ) -> None:
         self.host, self.layout, self.quorum = host, Layout(store), quorum
         self.is_manager, self.on_endpoints = is_manager, on_endpoints
         self.silence, self.clock = Silence(self.layout, quorum, clock), clock
+        self.patience = patience
         self._changing = False
         self._surplus: tuple[int, float] | None = None
 
@@ -70,7 +72,7 @@ class VoterKeeper:
         while True:
             try:
                 sentence = await self.turn()
-            except RacimoError as error:
+            except (RacimoError, OSError) as error:
                 sentence = f"the voters cannot be looked after now: {error}"
             if sentence != said:
                 log.info("Voters", turn=sentence)
@@ -99,7 +101,9 @@ class VoterKeeper:
         nodes = await self.layout.nodes.records()
         by_node, strays = assign_members(nodes, members or await self.quorum.members())
         silent = await self.silence.measure(nodes, by_node)
-        for step in plan_voters(View(nodes=nodes, members=by_node, strays=strays, silent=silent)):
+        for step in plan_voters(
+            View(nodes=nodes, members=by_node, strays=strays, silent=silent, patience=self.patience)
+        ):
             if isinstance(step, Choose):
                 return await self._choose(step.voters)
             if isinstance(step, Drop):

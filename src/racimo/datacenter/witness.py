@@ -59,7 +59,7 @@ async def become_witness(
         raise AlreadyExists(
             f"This machine is already '{present.name}'",
             why=f"{identity_path(host.paths)} exists",
-            todo="Use another machine; or give up an earlier witness with: racimo cluster witness --leave",
+            todo="Use another machine; or give up an earlier witness with: racimo cluster witness --stop",
         )
     address = check_address(host, address)
     joining = find_joining(host.paths)
@@ -98,7 +98,7 @@ async def tend(host: Host, seconds: float, report: Report) -> None:
                     held = await Layout(store).nodes.find(identity.name)
                     if held is None or held.record.id != identity.id:
                         raise NotFound(
-                            f"'{identity.name}' is not a witness any more", todo="Run: racimo cluster witness --leave"
+                            f"'{identity.name}' is not a witness any more", todo="Run: racimo cluster witness --stop"
                         )
                     await certify(host, store, identity)
                     sentence = await keeper.turn()

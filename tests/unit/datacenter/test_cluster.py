@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from racimo.datacenter.identity import read_identity
 from racimo.datacenter.remove import RemoveRequest
+from racimo.datacenter.voter_keeper import SETTLED, VoterKeeper
 from racimo.datacenter.witness import become_witness, stop_witnessing
 from racimo.errors import Refused, StoreUnavailable, Unauthorised
 from racimo.model.guest import Guest, Lock, RunState, Runtime
@@ -57,6 +59,35 @@ async def test_a_dead_voter_is_removed_and_a_spare_votes_in_its_place(lot: Lot, 
     with pytest.raises(Unauthorised, match="not accepted"):
         await third.of.check_peer("n2", second.of.identity.id)
     await spare.of.check_peer("n4", spare.of.identity.id)
+
+
+async def test_a_voter_that_is_gone_for_good_is_replaced_without_being_asked(lot: Lot) -> None:
+    first, second, _, _ = await lot.cluster(4)
+    await first.rest()  # this one turns by hand, with less patience
+    keeper = VoterKeeper(first.host, first.of.store, first.of.quorum, is_manager=lambda: True, patience=6)
+    assert await keeper.turn() == SETTLED
+    await second.die()
+    said: list[str] = []
+
+    async def turned(status: ClusterStatus) -> bool:
+        said.append(await keeper.turn())
+        return {m.name for m in status.members if m.voter} == {"n1", "n3", "n4"} and status.votes_present == 3
+
+    async with asyncio.timeout(60):
+        while not await turned(await first.of.status()):
+            await asyncio.sleep(0.2)
+    assert "chose as voters: n1, n3, n4" in said
+    assert "dropped the member of n2: n2 is silent and another votes in its place" in said
+    assert (await first.layout.nodes.get("n2")).voter is False
+
+
+async def test_what_a_removed_node_still_writes_is_swept_up(lot: Lot) -> None:
+    first, _ = await lot.cluster(2)
+    await first.rest()
+    keeper = VoterKeeper(first.host, first.of.store, first.of.quorum, is_manager=lambda: True)
+    await first.layout.heartbeats.create("ghost", Heartbeat(node="ghost", incarnation="x", sequence=1))
+    assert await keeper.turn() == "swept up what was left of ghost"
+    assert await first.layout.heartbeats.find("ghost") is None
 
 
 async def test_a_live_node_is_not_removed(lot: Lot, report: ListReport) -> None:
