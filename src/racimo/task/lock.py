@@ -12,7 +12,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import structlog
 
@@ -53,6 +53,9 @@ class Locks:
     a holder is dead (from a copy of the records, which may be old); before a lock is broken, ``proven_dead`` asks the
     store.
     """
+
+    _living: ClassVar[set[Lock]] = set()
+    """What tasks of this process hold, also by another ``Locks``: a daemon that goes over to another store has two."""
 
     def __init__(
         self,
@@ -108,9 +111,11 @@ class Locks:
             try:
                 await self._take(queue, lock, deadline, seconds, told)
                 queue.holder = lock
+                self._living.add(lock)
                 try:
                     yield
                 finally:
+                    self._living.discard(lock)
                     await self._release(subject, lock)
             finally:
                 queue.holder = None
@@ -179,9 +184,9 @@ class Locks:
                 return held
 
     async def _breakable(self, lock: Lock) -> bool:
-        """Dead, or of this very daemon: who is asking heads its queue, so no living task of it holds the lock."""
+        """Held by a dead node, by an earlier boot of this daemon, or left over by a task of it that is gone."""
         if lock.node == self._node:
-            return True
+            return lock not in self._living
         if not self._is_dead(lock.node, lock.incarnation):
             return False
         return await proven_dead(self._layout, lock.node, lock.incarnation)

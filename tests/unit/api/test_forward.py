@@ -173,3 +173,24 @@ async def test_task_lists_are_filtered_as_asked(n1: Node) -> None:
         assert await client.get("/nodes/n1/tasks", source="active") == []
         with pytest.raises(NotFound, match="no such task"):
             await client.get("/nodes/n1/tasks/UPID:n1:00000000:00000000:00000000:qmstart:100:root@pam:/status")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_restart_of_a_daemon_between_two_calls_goes_unnoticed(
+    datacenter: Datacenter, n1: Node, n2: Node, method: str
+) -> None:
+    async with n1.local() as client:
+        await client.request(method, "/nodes/n2/echo/100", {})
+        port = n2.server.port
+        await n2.server.close()
+        await n2.server.serve_tls(n2.tls, "127.0.0.1", port)
+        answer = await client.request(method, "/nodes/n2/echo/100", {})
+    assert isinstance(answer, dict)
+    assert answer["by"] == "n2"
+
+
+async def test_a_hundred_calls_at_once_are_all_answered(n1: Node, n2: Node) -> None:
+    async with n1.local() as client:
+        calls = (client.get("/nodes/n2/echo/100", name=str(n)) for n in range(100))
+        answers = await asyncio.gather(*calls)
+    assert [answer["name"] for answer in answers if isinstance(answer, dict)] == [str(n) for n in range(100)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from racimo.errors import Conflict, StoreUnavailable, StoreUnknown
+from racimo.model.guest import Lock
 from racimo.model.ha import NodeHealth, NodeStatus
 from racimo.model.node import Daemon, Node
 from racimo.store.layout import Layout
@@ -188,10 +189,25 @@ async def test_a_node_whose_copy_of_the_records_is_wrong_breaks_no_living_holder
 
 
 async def test_a_restarted_daemon_breaks_its_own_old_lock(datacenter: Datacenter) -> None:
-    before, after = await datacenter.node("n1", "boot-1"), await datacenter.node("n1", "boot-2")
-    async with before.hold(GUEST, task="before"), after.hold(GUEST, task="after", wait=1):
+    locks = await datacenter.node("n1", "boot-2")
+    left = Lock(subject=GUEST, node="n1", incarnation="boot-1", task="before")
+    await datacenter.layout.locks.create(GUEST, left)
+    async with locks.hold(GUEST, task="after", wait=1):
         assert await datacenter.holder() == "after"
     assert await datacenter.holder() is None
+
+
+async def test_a_daemon_that_goes_over_to_new_locks_waits_for_those_its_tasks_still_hold(
+    datacenter: Datacenter,
+) -> None:
+    before, after, order = await datacenter.node("n1"), await datacenter.node("n1"), list[str]()
+    async with before.hold(GUEST, task="before"):
+        with pytest.raises(Conflict, match="task before"):
+            async with after.hold(GUEST, task="hasty", wait=0.1):
+                pass
+        assert await datacenter.holder() == "before"
+    await _note(after, "after", order)
+    assert order == ["after"]
 
 
 async def test_who_lost_its_lock_does_not_take_the_new_holders_away(datacenter: Datacenter) -> None:
