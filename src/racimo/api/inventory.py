@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from racimo.errors import NotFound
+from racimo.model.guest import RunState
 from racimo.store.mirror import MirroredCollection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from racimo.model.datacenter import Datacenter
     from racimo.model.guest import Guest, Runtime
     from racimo.model.ha import ManagerTerm, NodeStatus, Resource, Service
@@ -20,15 +24,30 @@ if TYPE_CHECKING:
 class Presence(Protocol):
     """Who shows signs of life."""
 
+    def staleness(self) -> float:
+        """Seconds for which the copy has been out of touch with the store; 0 while it is in touch."""
+        since = self.mirror.stale_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def online(self, node: str) -> bool:
         """Whether the node has shown one lately."""
 
 
 class Inventory:
-    """The records by name or number. Cheap: no call leaves the process, and each record is decoded once."""
+    """The records by name or number. Cheap: no call leaves the process, and each record is decoded once.
 
-    def __init__(self, layout: Layout, mirror: Mirror, presence: Presence, node_name: str) -> None:
-        self.mirror, self._presence, self.node_name = mirror, presence, node_name
+    ``processes()`` gives the vmids that have a process on this node.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        mirror: Mirror,
+        presence: Presence,
+        node_name: str,
+        processes: Callable[[], frozenset[int]],
+    ) -> None:
+        self.mirror, self._presence, self.node_name, self._processes = mirror, presence, node_name, processes
         self._datacenter = MirroredCollection(mirror, layout.datacenter)
         self._nodes = MirroredCollection(mirror, layout.nodes)
         self._guests = MirroredCollection(mirror, layout.guests)
@@ -62,6 +81,20 @@ class Inventory:
         if held is None:
             raise NotFound(f"Guest {vmid} does not exist", todo="See the guests: racimo guest list")
         return held.record
+
+    def state(self, guest: Guest) -> str:
+        """``running``, ``stopped`` or ``paused``; ``unknown`` while its node shows no sign of life.
+
+        Of this node's own guests the process is believed before the record, which lags behind without quorum.
+        """
+        runtime = self._runtimes.find(guest.vmid)
+        if runtime is None or runtime.record.state is RunState.STOPPED:
+            return "stopped"
+        if not self.online(guest.node):
+            return "unknown"
+        if guest.node == self.node_name and guest.vmid not in self._processes():
+            return "stopped"
+        return "paused" if runtime.record.state is RunState.PAUSED else "running"
 
     def runtimes(self) -> dict[int, Runtime]:
         """What the owners last wrote about their guests, by vmid."""

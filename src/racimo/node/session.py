@@ -72,7 +72,7 @@ class Session:
         self.mirror = Mirror(store, ROOT)
         self.presence = HeartbeatPresence(self.layout, self.mirror)
         name, paths = identity.name, machine.host.paths
-        self.inventory = Inventory(self.layout, self.mirror, self.presence, name)
+        self.inventory = Inventory(self.layout, self.mirror, self.presence, name, lambda: machine.guests.vmids)
         self.volumes = Volumes(self.inventory.storages, name)
         self.assembly = NodeAssembly(self.volumes, machine.hypervisor, paths, name, machine.memory)
         self.lifecycle = Lifecycle(

@@ -14,7 +14,7 @@ from racimo.api.parameters import Parameters
 from racimo.datacenter.service import DatacenterService
 from racimo.errors import AlreadyExists, BadParameter
 from racimo.guest.config import parse_config
-from racimo.model.guest import MAX_VMID, MIN_VMID, RunState
+from racimo.model.guest import MAX_VMID, MIN_VMID
 from racimo.model.ha import NodeHealth
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from racimo.api.context import Context
     from racimo.datacenter.status import MemberState
     from racimo.model.datacenter import Datacenter
-    from racimo.model.guest import Guest
 
 SETTINGS = "settings"
 
@@ -58,9 +57,11 @@ async def cluster_status(context: Context, parameters: Parameters) -> list[dict[
     status = await context.services.need(DatacenterService).status()
     inventory = context.services.need(Inventory)
     cluster: dict[str, JsonValue] = {
-        "type": "cluster", "id": "cluster", "name": status.name, "nodes": len(status.members),
+        "type": "cluster", "id": "cluster", "name": status.name or inventory.datacenter().name,
+        "nodes": len(status.members),
         "quorate": int(status.quorum), "version": 1, "votes_expected": status.votes_expected,
         "votes_needed": status.votes_needed, "votes_present": status.votes_present, "why": status.why,
+        "stale_s": inventory.staleness(),
     }  # fmt: skip
     nodes = [_member(member, inventory, status.own) for member in status.members]
     return [cluster, *nodes] if status.clustered else nodes
@@ -125,18 +126,6 @@ async def change_options(context: Context, parameters: Options) -> None:
     await context.services.layout.datacenter.update(SETTINGS, change)
 
 
-def guest_state(inventory: Inventory, guest: Guest) -> str:
-    """``running``, ``stopped``, ``paused``; ``unknown`` while its node shows no sign of life."""
-    runtime = inventory.runtimes().get(guest.vmid)
-    if runtime is None or runtime.state is RunState.STOPPED:
-        return "stopped"
-    if not inventory.online(guest.node):
-        return "unknown"
-    return {RunState.PAUSED: "paused", RunState.STARTING: "running", RunState.STOPPING: "running"}.get(
-        runtime.state, str(runtime.state)
-    )
-
-
 def _guests(inventory: Inventory) -> list[dict[str, JsonValue]]:
     services = inventory.services()
     resources = inventory.resources()
@@ -145,7 +134,7 @@ def _guests(inventory: Inventory) -> list[dict[str, JsonValue]]:
         config = parse_config(guest.config)
         entry: dict[str, JsonValue] = {
             "id": f"qemu/{guest.vmid}", "type": "qemu", "vmid": guest.vmid, "name": guest.name, "node": guest.node,
-            "status": guest_state(inventory, guest), "template": int(config.template), "maxcpu": config.cpus,
+            "status": inventory.state(guest), "template": int(config.template), "maxcpu": config.cpus,
             "maxmem": config.memory_bytes, "maxdisk": sum(drive.size or 0 for drive in config.disks.values()),
             "tags": ";".join(config.tags or ()),
         }  # fmt: skip

@@ -123,7 +123,8 @@ async def ha_status(context: Context, parameters: Parameters) -> list[dict[str, 
         "status": f"{status.manager} (term {status.term})" if status.manager else "there is no manager",
     }  # fmt: skip
     nodes = [_node(line) for line in status.nodes]
-    return [manager, *nodes, *({"id": f"service:{each['sid']}", **each} for each in map(_resource, status.resources))]
+    services = [_resource(resource) for resource in status.resources]
+    return [manager, *nodes, *({**each, "id": f"service:{each['sid']}", "type": "service"} for each in services)]
 
 
 def _resource(status: ResourceStatus) -> dict[str, JsonValue]:
