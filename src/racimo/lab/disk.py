@@ -129,8 +129,13 @@ def packaged_units() -> Path:
 
 
 def program_directories() -> list[Path]:
-    """Directories that hold this Python, its environment and Racimo, and are not on the host's root file system."""
+    """Directories with this Python, its environment and Racimo that a node would not see on its own disk."""
     root = Path("/").stat().st_dev
     wanted = {Path(sys.prefix), Path(sys.base_prefix), Path(racimo.__file__).parent.parent, packaged_units()}
-    outside = sorted(path.resolve() for path in wanted if path.stat().st_dev != root)
-    return [path for path in outside if not any(other in path.parents for other in outside)]
+    unseen = sorted(path.resolve() for path in wanted if path.stat().st_dev != root or _hidden(path.resolve()))
+    return [path for path in unseen if not any(other in path.parents for other in unseen)]
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a node has something of its own in its place."""
+    return any(path.is_relative_to(top) for top in ("/run", "/dev/shm", *(f"/{name}" for name in EMPTIED)))  # noqa: S108
