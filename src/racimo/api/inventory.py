@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 class Presence(Protocol):
     """Who shows signs of life."""
 
-    def staleness(self) -> float:
-        """Seconds for which the copy has been out of touch with the store; 0 while it is in touch."""
-        since = self.mirror.stale_since
-        return 0.0 if since is None else time.monotonic() - since
-
     def online(self, node: str) -> bool:
         """Whether the node has shown one lately."""
 
@@ -57,6 +52,11 @@ class Inventory:
         self._services = MirroredCollection(mirror, layout.services)
         self._statuses = MirroredCollection(mirror, layout.node_statuses)
         self._manager = MirroredCollection(mirror, layout.manager)
+
+    def staleness(self) -> float:
+        """Seconds for which the copy has been out of touch with the store; 0 while it is in touch."""
+        since = self.mirror.stale_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def online(self, node: str) -> bool:
         """Whether the node shows signs of life; this one always does."""
