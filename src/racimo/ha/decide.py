@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from racimo.ha.services import ServiceTurn, taken
 from racimo.ha.states import Fence, NodeChange, Turn
-from racimo.model.ha import NodeHealth, NodeStatus, Requested
+from racimo.model.ha import NodeHealth, NodeStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,17 +115,12 @@ def _status(snapshot: Snapshot, name: str, sighting: Sighting | None, now: float
         health, why = NodeHealth.GONE, f"{name} is no longer a member"
     elif heartbeat is not None and sighting is not None and now < sighting.suspect:
         health, why = NodeHealth.ONLINE, f"{name} shows life"
-    elif heartbeat is None and old is not None and old.health is NodeHealth.FENCE and _waiting(snapshot, name):
+    elif heartbeat is None and old is not None and proof:
         health, why = NodeHealth.FENCE, old.why
     elif heartbeat is None:
-        health, why = NodeHealth.UNKNOWN, f"{name} has shown no life" + (" since it was fenced" if proof else " yet")
+        health, why = NodeHealth.UNKNOWN, f"{name} has shown no life yet"
     elif sighting is None:
         health, why = (old.health, old.why) if old else (NodeHealth.UNKNOWN, f"{name} was not observed yet")
     else:
         health, why = NodeHealth.UNKNOWN, f"nothing new was seen of {name} for {now - sighting.since:.1f} s"
     return NodeStatus(node=name, health=health, why=why, proof=proof, since=snapshot.wall)
-
-
-def _waiting(snapshot: Snapshot, name: str) -> bool:
-    """Whether guests are still to be recovered from the fenced node."""
-    return any(snapshot.resources[sid].requested is Requested.STARTED for sid in _guests_on(snapshot, name))
