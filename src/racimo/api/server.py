@@ -37,6 +37,8 @@ MAX_BODY = 4 << 20
 """Bytes of a request's body."""
 BODY_TIMEOUT = 30.0
 """Seconds in which a body must have come."""
+IDLE_TIMEOUT = 75.0
+"""Seconds that a connection may stand without a whole request."""
 CLOSE_TIMEOUT = 10.0
 """Seconds that changes under way have to end when the server closes."""
 _FORMATS = ("/api2/json", "/api2/extjs")
@@ -51,9 +53,15 @@ class ApiServer:
     """
 
     def __init__(
-        self, table: Table, services: Services, is_peer: Callable[[str, str], bool] = lambda name, organisation: False
+        self,
+        table: Table,
+        services: Services,
+        is_peer: Callable[[str, str], bool] = lambda name, organisation: False,
+        *,
+        idle_timeout: float = IDLE_TIMEOUT,
     ) -> None:
         self._dispatcher, self._services, self._is_peer = Dispatcher(table, services), services, is_peer
+        self._idle_timeout = idle_timeout
         self._schema = openapi(table)
         self._runner: web.AppRunner | None = None
         self._unix: tuple[web.SockSite, Path] | None = None
@@ -122,7 +130,7 @@ class ApiServer:
             app.router.add_route("*", "/{path:.*}", self._handle)
             self._runner = web.AppRunner(
                 app, handle_signals=False, access_log=None, handler_cancellation=True, shutdown_timeout=2.0,
-                max_line_size=16384, max_field_size=16384,
+                keepalive_timeout=self._idle_timeout, max_line_size=16384, max_field_size=16384,
             )  # fmt: skip
             await self._runner.setup()
         return self._runner

@@ -205,7 +205,9 @@ class Node:
             node_name=name, paths=self.paths, layout=Layout(self.store), tasks=self.tasks, peers=self.peers
         )
         self.services.provide(self.bench)
-        self.server = ApiServer(TABLE, self.services, lambda peer, dc: peer in directory and dc == "dc-1")
+        self.server = ApiServer(
+            TABLE, self.services, lambda peer, dc: peer in directory and dc == "dc-1", idle_timeout=0.5
+        )
 
     async def start(self) -> None:
         await self.server.serve_unix(self.paths.node_socket)

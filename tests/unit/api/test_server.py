@@ -36,7 +36,7 @@ async def exchange(node: Node, request: bytes) -> tuple[str, dict[str, str], byt
         await writer.wait_closed()
     head, _, body = received.partition(b"\r\n\r\n")
     line, *fields = head.decode("ascii").split("\r\n")
-    return line, dict(field.split(": ", 1) for field in fields), body
+    return line, dict(field.split(": ", 1) for field in fields if field), body
 
 
 def http(method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
@@ -265,3 +265,17 @@ async def test_an_unknown_service_says_which_part_is_missing(n1: Node) -> None:
 async def test_a_node_that_is_not_there_is_not_found(n1: Node) -> None:
     with pytest.raises(NotFound):
         await n1.peers.call("n9", "GET", "/version")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /api2/json/version HTTP/1.1\r\nHost: n"])
+async def test_a_connection_without_a_whole_request_is_closed_after_a_while(n1: Node, sent: bytes) -> None:
+    _, _, body = await exchange(n1, sent)
+    assert body == b""
+
+
+async def test_a_call_may_take_longer_than_a_connection_may_idle(n1: Node) -> None:
+    async with n1.local() as client:
+        answer = asyncio.create_task(client.get("/nodes/n1/gated"))
+        await asyncio.wait({answer}, timeout=0.8)
+        n1.bench.go_on.set()
+        assert await answer == "done"
