@@ -50,12 +50,11 @@ class NodeAssembly:
         self, vmid: int, config: Mapping[str, str], report: Report, undo: AsyncExitStack
     ) -> dict[str, str]:
         """See ``Assembly.allocate``."""
-        machine = pin_machine(parse_config(config).machine, self.hypervisor)
-        if "meta" in config:
-            filled = fill_in(config, secrets.randbits)
-        else:
+        filled = fill_in(config, secrets.randbits)
+        if "meta" not in filled:
+            machine = pin_machine(parse_config(filled).machine, self.hypervisor)
             filled = complete_new(
-                config, machine=machine, qemu=self.hypervisor.version, created=int(time.time()),
+                filled, machine=machine, qemu=self.hypervisor.version, created=int(time.time()),
                 randbits=secrets.randbits,
             )  # fmt: skip
         checked = parse_config(filled)

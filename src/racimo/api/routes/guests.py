@@ -31,6 +31,9 @@ CONFIG = privilege("/vms/{vmid}", "VM.Config.Options", "VM.Config.Disk", "VM.Con
 
 VMID = Annotated[int, Field(ge=MIN_VMID, le=MAX_VMID, description="The guest's number.")]
 
+HIDDEN = "**********"
+"""Shown in place of a password's hash."""
+
 routes = Routes()
 
 
@@ -109,6 +112,8 @@ async def get_config(context: Context, parameters: OfGuest) -> dict[str, JsonVal
     typed: dict[str, JsonValue] = {
         key: int(value) if value.isdecimal() and key != "name" else value for key, value in config.to_mapping().items()
     }
+    if "cipassword" in typed:
+        typed["cipassword"] = HIDDEN
     return {**typed, "digest": config.digest}
 
 
