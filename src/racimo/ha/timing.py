@@ -51,7 +51,7 @@ class Profile:
     @property
     def write_timeout(self) -> float:
         """How long one heartbeat's write may take before the next is tried."""
-        return self.lease / 5
+        return self.lease / 4
 
     @property
     def lease_ns(self) -> int:
