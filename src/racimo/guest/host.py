@@ -36,6 +36,9 @@ QUIT_TIMEOUT = 5.0
 KILL_TIMEOUT = 15.0
 EVENT_TIMEOUT = 1.0
 LOG_LINES = 12
+LOOKS = 3
+LOOK_AGAIN = 0.01
+"""A process has no argv for a moment while it becomes QEMU: no one look proves that it is not there."""
 LAUNCH_FILE = "launch.json"
 
 UNRESPONSIVE = "unresponsive"
@@ -125,6 +128,7 @@ class GuestHost:
         self.paths, self.units = paths, units
         self.exits: asyncio.Queue[GuestExited] = asyncio.Queue()
         self._guests: dict[int, _Running] = {}
+        self._ended: dict[int, GuestExited] = {}
 
     @property
     def vmids(self) -> frozenset[int]:
@@ -142,6 +146,7 @@ class GuestHost:
             raise Conflict(f"Guest {vmid} already has a process on this node")
         run, logs = self.paths.guest_run(vmid), self.paths.guest_log(vmid)
         qemu_log = logs / "qemu.log"
+        self._ended.pop(vmid, None)
         await asyncio.to_thread(self._prepare, launch, run, logs)
         start = qemu_log.stat().st_size if qemu_log.exists() else 0
         async with AsyncExitStack() as undo:
@@ -178,7 +183,7 @@ class GuestHost:
         guest = self._guest(vmid)
         async with guest.connecting:
             if guest.monitor is None or not guest.monitor.connected:
-                await self._connect(vmid, guest, ADOPT_TIMEOUT)
+                await self._reconnect(vmid, guest)
             assert guest.monitor is not None  # noqa: S101 - _connect sets it or raises
             return guest.monitor
 
@@ -213,14 +218,15 @@ class GuestHost:
         self._remember(vmid, guest.started)
 
     async def bury(self, vmid: int) -> str:
-        """Make sure that the guest has no process here, not even one about to start; returns how its last one ended.
+        """Make sure that the guest has no process here, not even one about to start; returns why its last one ended.
 
         Raises ``Conflict`` when it has one.
         """
         if vmid not in self._guests:
             end = await self.units.end(vmid)
             if await self._pid(vmid) is None:
-                return end.how
+                seen = self._ended.pop(vmid, None)
+                return seen.reason if seen else end.how
         raise Conflict(f"Guest {vmid} has a process on this node")
 
     def last_started_with(self, vmid: int) -> StartedWith:
@@ -299,8 +305,12 @@ class GuestHost:
         return guest
 
     async def _pid(self, vmid: int) -> int | None:
-        found = await asyncio.to_thread(lambda: dict(find_guests(self.paths.run)))
-        return found.get(vmid)
+        for _ in range(LOOKS):
+            found = await asyncio.to_thread(lambda: dict(find_guests(self.paths.run)))
+            if vmid in found:
+                return found[vmid]
+            await asyncio.sleep(LOOK_AGAIN)
+        return None
 
     def _prepare(self, launch: GuestLaunch, run: Path, logs: Path) -> None:
         shutil.rmtree(run, ignore_errors=True)
@@ -328,6 +338,8 @@ class GuestHost:
         dying = asyncio.ensure_future(process.wait())
         try:
             await asyncio.wait({connecting, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done() and connecting.exception() is not None:
+                await asyncio.wait({dying}, timeout=EVENT_TIMEOUT)  # a dying QEMU closes its monitor first
             if not process.alive:
                 del self._guests[vmid]
                 raise ProcessLookupError(pid)
@@ -352,6 +364,20 @@ class GuestHost:
         except (OSError, ValueError, KeyError, TypeError):
             return StartedWith()
 
+    async def _reconnect(self, vmid: int, guest: _Running) -> None:
+        """Connect again, unless the guest's process ends before that. Raises ``NotFound`` when it does."""
+        connecting = asyncio.ensure_future(self._connect(vmid, guest, ADOPT_TIMEOUT))
+        dying = asyncio.ensure_future(guest.process.wait())
+        try:
+            await asyncio.wait({connecting, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if not guest.process.alive:
+                raise NotFound(f"Guest {vmid} is not running on this node", why="its QEMU has just ended")
+            await connecting
+        finally:
+            connecting.cancel()
+            dying.cancel()
+            await asyncio.gather(connecting, dying, return_exceptions=True)
+
     async def _connect(self, vmid: int, guest: _Running, timeout: float) -> None:
         if guest.monitor is not None:
             guest.subscription.close()
@@ -363,13 +389,18 @@ class GuestHost:
 
     async def _watch(self, vmid: int, guest: _Running) -> None:
         await guest.process.wait()
-        reason, orderly = await self._reason(vmid, guest)
-        if self._guests.get(vmid) is guest:
-            del self._guests[vmid]
-        await self._release(guest)
-        log.info("a guest's process ended", vmid=vmid, epoch=guest.started.epoch, reason=reason)
-        guest.gone.set()
-        self.exits.put_nowait(GuestExited(vmid, guest.started.epoch, reason, orderly))
+        reason, orderly = "QEMU ended", False
+        try:
+            async with guest.connecting:
+                reason, orderly = await self._reason(vmid, guest)
+                await self._release(guest)
+        finally:
+            self._ended[vmid] = ended = GuestExited(vmid, guest.started.epoch, reason, orderly)
+            if self._guests.get(vmid) is guest:
+                del self._guests[vmid]
+            log.info("a guest's process ended", vmid=vmid, epoch=guest.started.epoch, reason=reason)
+            guest.gone.set()
+            self.exits.put_nowait(ended)
 
     async def _reason(self, vmid: int, guest: _Running) -> tuple[str, bool]:
         if guest.monitor is not None:

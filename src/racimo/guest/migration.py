@@ -25,7 +25,7 @@ from racimo.errors import (
     Unreachable,
 )
 from racimo.guest.migration_channel import credentials_directory, migration_uri, secure_channel
-from racimo.guest.migration_follow import Follower, set_limits
+from racimo.guest.migration_follow import allow_slow_down, follow, set_limits
 from racimo.guest.migration_request import IncomingRequest, place_from_json, request_to_json
 from racimo.guest.migration_status import cancel_migration
 from racimo.guest.unbroken import unbroken
@@ -127,9 +127,10 @@ class LiveMigration:
         directory = await asyncio.to_thread(credentials_directory, self._life.host.paths, self._vmid)
         await secure_channel(monitor, directory, server=False, peer_name=place.tls_name)
         await set_limits(monitor, self._limits)
+        await allow_slow_down(monitor, self._limits.slow_down)
         self._report.log(f"sending to {place.address} port {place.port}, encrypted")
         await monitor.execute("migrate", {"uri": migration_uri(place.address, place.port)})
-        return await Follower(monitor, self._limits, self._report).completed()
+        return await follow(monitor, self._limits, self._report)
 
     async def _commit(self) -> None:
         """Change the owner. On return it is changed; on ``Conflict`` and ``StoreUnavailable`` surely not.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CREDENTIALS = "migration-tls"
 
-CAPABILITIES = {"events": True, "auto-converge": True, "late-block-activate": True}
+CAPABILITIES = {"events": True, "late-block-activate": True}
 """``late-block-activate``: the target opens its disks for writing only when it is let run, so that until then the
 source can take the guest back at any time."""
 

@@ -73,7 +73,8 @@ class Process:
         self.vmid, self.pid = vmid, pid
         self._pidfd = os.pidfd_open(pid)
         self._dead = asyncio.Event()
-        if named_vmid(read_argv(pid)) != vmid:
+        argv = read_argv(pid)  # empty for a moment while a process becomes another program, and when it is dead
+        if argv and named_vmid(argv) != vmid:
             os.close(self._pidfd)
             raise ProcessLookupError(pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)

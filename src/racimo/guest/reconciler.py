@@ -53,9 +53,7 @@ class Reconciler:
         """Find the running guests and settle every one that can be settled now."""
         await self.look_at_all()
         while not self._host.exits.empty():
-            gone = self._host.exits.get_nowait()
-            self._reasons[gone.vmid] = gone.reason
-            self._busy.doubt(gone.vmid)
+            self._busy.doubt(self._host.exits.get_nowait().vmid)
         await self._settle_doubtful()
 
     async def look_at_all(self) -> None:
@@ -90,13 +88,12 @@ class Reconciler:
                 log.error("a guest was not started with its node", vmid=guest.vmid, why=str(error))  # noqa: TRY400
                 continue
             await asyncio.sleep(_boot_delay(guest))
+        booted.parent.mkdir(parents=True, exist_ok=True)
         booted.touch()
 
     async def _follow_exits(self) -> None:
         while True:
-            gone = await self._host.exits.get()
-            self._reasons[gone.vmid] = gone.reason
-            self._busy.doubt(gone.vmid)
+            self._busy.doubt((await self._host.exits.get()).vmid)
 
     async def _follow_records(self) -> None:
         """A guest that has a process here and came to us, or left us, is looked at at once."""

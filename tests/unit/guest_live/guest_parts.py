@@ -21,7 +21,7 @@ POWER_OFF = bytes.fromhex("ba0406 b80020 ef f4 ebfd")
 OBEY_BUTTON = bytes.fromhex("fa ba0206 b80001 ef ba0006 ed f6c401 74fa ba0406 b80020 ef f4 ebfd")
 """Enables the power button (port 0x602), polls for it (0x600), then shuts down."""
 DIRTY_MEMORY = bytes.fromhex("fa b80010 8ec0 31ff b90080 fc f3ab 40 8cc3 81c30010 8ec3 81fb0090 72ed b90010 8ec1 ebe6")
-"""Writes the lowest 576 KiB over and over."""
+"""Writes 512 KiB over and over."""
 
 
 def boot_disk(path: Path, code: bytes) -> Path:
