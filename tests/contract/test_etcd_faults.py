@@ -202,7 +202,7 @@ async def test_without_a_quorum_the_error_comes_in_time_and_names_every_member(c
             begun = loop.time()
             with pytest.raises(StoreError) as caught:
                 await call
-            assert loop.time() - begun < 2.5 + BOUND - REQUEST_TIMEOUT
+            assert loop.time() - begun < 2.5 + 3.0  # a watch is silent for a while before it is doubted
             for name in cluster.names:
                 assert cluster.endpoints[name] in str(caught.value), str(caught.value)
             assert "timed out" in str(caught.value) or "no answer yet" in str(caught.value)
@@ -223,7 +223,7 @@ async def test_a_member_whose_disk_is_full_is_left_out_and_catches_up_when_there
         fill(member.data / "ballast")
         async with opened(cluster, leader) as store, counting(store, root) as count:
             for number in range(40):
-                await store.txn(puts=[Put(f"{root}ballast/{number}", b"x" * 1_000_000)])
+                await store.txn(puts=[Put(f"/ballast/{number}", b"x" * 1_000_000)])
             await count.increments(30)
             assert member.process is not None
             assert member.process.poll() is not None, "etcd gives up on a full disk"

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EtcdStore", "TlsFiles"]
 
-PAGE = 500
-"""Records fetched at once; fewer where they are so large that a member refuses to send that many."""
+FIRST_PAGE, LARGEST_PAGE = 64, 1000
+"""Records fetched at once by a list."""
+
+PAGE_BYTES = 1024 * 1024
+"""About how much a list fetches at once: its later pages are made so large, judging by the first."""
 
 GOODBYE = 1.0
 """Seconds that closing may spend on deleting this client's request keys."""
@@ -100,7 +103,7 @@ class EtcdStore:
 
     async def _list(self, prefix: str) -> Listing:
         end = prefix_end(prefix.encode())
-        start, revision, page = prefix.encode() or b"\0", 0, PAGE
+        start, revision, page = prefix.encode() or b"\0", 0, FIRST_PAGE
         records: list[Stored] = []
         while True:
             body: Json = {"key": encode(start), "range_end": encode(end or b"\0"), "limit": str(page)}
@@ -119,6 +122,8 @@ class EtcdStore:
             if not answer.get("more"):
                 break
             start = decode(entries[-1]["key"]) + b"\0"
+            size = sum(len(record.value) + len(record.key) for record in records) / len(records)
+            page = max(1, min(LARGEST_PAGE, int(PAGE_BYTES / size)))
         return Listing(tuple(each for each in records if not each.key.startswith(REQUESTS)), revision)
 
     async def _ask(self, path: str, body: Json) -> Json:

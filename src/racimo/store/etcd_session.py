@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import sys
+import weakref
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -20,9 +21,6 @@ LOOK_EVERY = 60.0
 
 KEEP_ALIVE = 60.0
 """Seconds that an idle connection is kept."""
-
-SILENT_PEERS_LINGER = sys.version_info < (3, 12, 7)
-"""Older Pythons keep a TLS connection to a member that fell silent until it says goodbye; aiohttp then ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,28 @@ class TlsFiles:
             return tuple(path.stat().st_mtime_ns for path in (self.ca, self.cert, self.key))
         except OSError:
             return ()
+
+
+class Connector(aiohttp.TCPConnector):
+    """Remembers its connections: one whose peer fell silent waits for the peer's goodbye for 30 s after it is closed.
+
+    It hooks into a method that aiohttp does not promise to keep; without it they merely linger.
+    """
+
+    def __init__(self, *, ssl: ssl.SSLContext | bool, keepalive_timeout: float) -> None:
+        super().__init__(ssl=ssl, limit=0, keepalive_timeout=keepalive_timeout)
+        self._made: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+
+    async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, Any]:
+        transport, protocol = await super()._wrap_create_connection(*args, **kwargs)
+        self._made.add(transport)
+        return transport, protocol
+
+    def abort(self) -> None:
+        """Drop what still lingers."""
+        for transport in tuple(self._made):
+            with suppress(AttributeError):  # some Pythons forget the inner connection of one that was closed twice
+                transport.abort()
 
 
 class Session:
@@ -86,17 +106,15 @@ class Session:
         """Close every connection; ``open`` refuses from now on."""
         self._closed = True
         for session in [*self._old, *([self._session] if self._session else [])]:
+            connector = session.connector
             await session.close()
+            if isinstance(connector, Connector):
+                connector.abort()
         self._old, self._session = [], None
 
     @staticmethod
     def _connect(context: ssl.SSLContext | None) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            ssl=context if context is not None else True,
-            limit=0,
-            keepalive_timeout=KEEP_ALIVE,
-            enable_cleanup_closed=SILENT_PEERS_LINGER,
-        )
+        connector = Connector(ssl=context if context is not None else True, keepalive_timeout=KEEP_ALIVE)
         return aiohttp.ClientSession(
             connector=connector, headers={"Content-Type": "application/json"}, trust_env=False, auto_decompress=False
         )

@@ -160,6 +160,7 @@ class SqliteFile:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
+            self._make()
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
@@ -176,7 +177,7 @@ class SqliteFile:
         try:
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            todo = "Check that the folder exists and that there is space on its disk"
+            todo = "Check that the folder exists and that its disk has space"
             why = f"{self._path}: {error.strerror}"
             raise StoreUnavailable("The store cannot be opened", why=why, todo=todo) from error
 
