@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,8 +26,6 @@ from racimo.model.paths import NodePaths
 from racimo.store.etcd import EtcdStore, TlsFiles
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from racimo.ha.identity import Identity
 
 log = structlog.get_logger()
@@ -99,7 +98,7 @@ async def run(paths: NodePaths) -> None:
 
 
 def main() -> None:
-    """One process per node: a second one ends at once."""
+    """One process per node: a second one ends at once. ``--root DIR`` is for tests."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -110,7 +109,7 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    paths = NodePaths()
+    paths = NodePaths(Path(sys.argv[2])) if sys.argv[1:2] == ["--root"] else NodePaths()
     paths.run.mkdir(parents=True, exist_ok=True)
     with open(paths.run / "ha.lock", "w", encoding="ascii") as lock:
         try:
