@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from racimo.errors import Conflict, OperationFailed
@@ -35,6 +36,8 @@ async def agent_command(paths: NodePaths, vmid: int, command: str, timeout: floa
                 return await _talk(reader, writer, command, vmid)
             finally:
                 writer.close()
+                with suppress(ConnectionError):  # it ended first
+                    await writer.wait_closed()
     except TimeoutError:
         raise OperationFailed(
             f"The agent of guest {vmid} does not answer",

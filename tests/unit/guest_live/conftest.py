@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from guest_nodes import Datacenter, datacenter
 from guest_parts import ChildUnits
 
 from racimo.guest.host import GuestHost
@@ -34,3 +35,9 @@ async def host(paths: NodePaths, units: ChildUnits) -> AsyncIterator[GuestHost]:
     host = GuestHost(paths, units)
     yield host
     await host.close()
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Datacenter]:
+    async with datacenter() as made:
+        yield made

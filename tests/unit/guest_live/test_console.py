@@ -55,6 +55,7 @@ async def test_a_guest_without_an_answering_agent_is_told_within_the_time_out(pl
 async def test_an_answer_meant_for_somebody_else_is_thrown_away(paths: NodePaths) -> None:
     """The other end is written here to the protocol: no guest with an agent is at hand."""
     asked: list[str] = []
+    done = asyncio.Event()
 
     async def agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'{"return": {"stale": 1}}\n')
@@ -66,8 +67,12 @@ async def test_an_answer_meant_for_somebody_else_is_thrown_away(paths: NodePaths
             else:
                 writer.write(b'{"return": {}}\n')
         writer.close()
+        await writer.wait_closed()
+        done.set()
 
     paths.guest_run(100).mkdir(parents=True)
     async with await asyncio.start_unix_server(agent, paths.guest_run(100) / "agent.sock"):
         await agent_ping(paths, 100)
+        async with asyncio.timeout(5):
+            await done.wait()
     assert asked == ["guest-sync-delimited", "guest-ping"]
