@@ -61,7 +61,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._busy: set[str] = set()
         self._epochs: dict[str, int] = {}
-        view.listen(self._wake.set)
+        view.listen_to_news(self._wake.set)
 
     async def run(self) -> None:
         """Reconcile for ever. Cancelling it leaves commands that were sent to the node's daemon running there."""

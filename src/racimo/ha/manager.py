@@ -54,7 +54,7 @@ class Manager:
         self._term = 0
         self._committed = 0
         self.last_turn_s = 0.0
-        view.listen(self._wake.set)
+        view.listen_to_news(self._wake.set)
 
     @property
     def manages(self) -> bool:
@@ -89,13 +89,13 @@ class Manager:
         basis = self.view.copy()
         turn = decide(self.snapshot(basis), now)
         self.last_turn_s = time.perf_counter() - started
+        complete = True
         for decision in turn.decisions:
-            if not self.holder.holds():
-                log.warning("no lease of its own: the manager stops acting", term=self._term)
+            if not self.holder.holds() or self._standing() is None:
+                log.warning("the manager stops acting: its lease or its office is gone", term=self._term)
                 return None
-            if not await self._commit(decision, basis):
-                return None
-        return turn.next_wake
+            complete &= await self._commit(decision, basis)
+        return turn.next_wake if complete else self.clock.monotonic() + RETRY_S
 
     def snapshot(self, view: Records) -> Snapshot:
         """What ``decide`` is to look at, from one revision of the store."""

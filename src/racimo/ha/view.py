@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from racimo.errors import StoreError
+from racimo.model.ha import Heartbeat
 from racimo.store.layout import ROOT, Layout
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from racimo.ha.clock import Clock
     from racimo.model.datacenter import Datacenter
     from racimo.model.guest import Guest, Lock, Runtime
-    from racimo.model.ha import Heartbeat, ManagerTerm, NodeStatus, Outcome, Resource, Service
+    from racimo.model.ha import ManagerTerm, NodeStatus, Outcome, Resource, Service
     from racimo.model.node import Node
     from racimo.model.storage import Storage
     from racimo.store.base import Store
@@ -80,6 +82,7 @@ class View(Records):
             (getattr(self.layout, name), getattr(self, name)) for name in TABLES
         ]
         self._listeners: list[Callable[[], None]] = []
+        self._deciders: list[Callable[[], None]] = []
         self._patience: asyncio.Timeout | None = None
 
     @property
@@ -90,6 +93,10 @@ class View(Records):
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` after each change; it must not block."""
         self._listeners.append(listener)
+
+    def listen_to_news(self, listener: Callable[[], None]) -> None:
+        """Like ``listen``, but not for a heartbeat that only says that its node goes on as before."""
+        self._deciders.append(listener)
 
     def restart(self, why: str) -> None:
         """Leave the present watch, list again and watch from there."""
@@ -119,31 +126,43 @@ class View(Records):
         for stored in listing.records:
             self._apply(stored.key, stored.value, stored.revision)
         self.revision = listing.revision
-        self._tell()
+        self._tell(news=True)
 
     async def _follow(self) -> None:
         async with aclosing(self.store.watch(ROOT, self.revision)) as changes:  # type: ignore[type-var]
             async for change in changes:
-                for event in change.events:
-                    self._apply(event.key, event.value, event.revision)
+                news = [self._apply(event.key, event.value, event.revision) for event in change.events]
                 self.revision = change.revision
-                self._tell()
+                self._tell(news=any(news))
 
-    def _apply(self, key: str, value: bytes | None, revision: int) -> None:
+    def _apply(self, key: str, value: bytes | None, revision: int) -> bool:
+        """Take one record over; whether there is anything new about it."""
         for collection, records in self._tables:
             if not key.startswith(collection.prefix):
                 continue
             name = key.removeprefix(collection.prefix)
             if value is None:
                 records.pop(name, None)
-                return
+                return True
             try:
-                records[name] = collection.decode(key, value, revision)
+                old = records.get(name)
+                records[name] = new = collection.decode(key, value, revision)
+                return old is None or not _same_life(old.record, new.record)
             except StoreError:
                 records.pop(name, None)
                 log.exception("a record is passed over", key=key)
-            return
+                return True
+        return False
 
-    def _tell(self) -> None:
+    def _tell(self, *, news: bool) -> None:
         for listener in self._listeners:
             listener()
+        for listener in self._deciders if news else ():
+            listener()
+
+
+def _same_life(old: object, new: object) -> bool:
+    """Two heartbeats of one incarnation, in the same mode."""
+    if not isinstance(old, Heartbeat) or not isinstance(new, Heartbeat):
+        return False
+    return replace(old, sequence=new.sequence) == new
