@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from racimo.datacenter.identity import read_identity
 from racimo.datacenter.open_store import tls_files
 from racimo.datacenter.voters import Member
-from racimo.errors import AlreadyExists, Conflict, RacimoError
+from racimo.errors import AlreadyExists, Conflict, NotClustered, RacimoError
 from racimo.store.members import EtcdMembers
 
 if TYPE_CHECKING:
@@ -105,7 +105,10 @@ class EtcdQuorum:
         return Health(reachable=True, leader=leads, term=status.raft_term, version=status.version, why=why)
 
     async def _etcd(self) -> EtcdMembers:
-        endpoints = read_identity(self.paths).endpoints
+        identity = read_identity(self.paths)
+        endpoints = identity.endpoints
+        if not identity.clustered or not endpoints:
+            raise NotClustered(f"The node '{identity.name}' stands alone", why="it has no quorum store")
         if self._members is None or endpoints != self._endpoints:
             old, self._endpoints = self._members, endpoints
             self._members = EtcdMembers(endpoints, tls_files(self.paths))

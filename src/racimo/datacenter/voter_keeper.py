@@ -45,7 +45,8 @@ SETTLED = "the voters are as they should be"
 class VoterKeeper:
     """One node's part in keeping the voters. ``is_manager`` says whether this node may act on others' behalf now.
 
-    ``patience``: for how many seconds a voter may be silent before a spare takes its place. ``on_endpoints`` is told the store's client URLs when they change; ``node.json`` is already rewritten then.
+    ``patience``: for how many seconds a voter may be silent before a spare takes its place. ``on_endpoints`` is told
+    the store's client URLs when they change; ``node.json`` is already rewritten then.
     """
 
     def __init__(
@@ -101,9 +102,8 @@ class VoterKeeper:
         nodes = await self.layout.nodes.records()
         by_node, strays = assign_members(nodes, members or await self.quorum.members())
         silent = await self.silence.measure(nodes, by_node)
-        for step in plan_voters(
-            View(nodes=nodes, members=by_node, strays=strays, silent=silent, patience=self.patience)
-        ):
+        view = View(nodes=nodes, members=by_node, strays=strays, silent=silent, patience=self.patience)
+        for step in plan_voters(view):
             if isinstance(step, Choose):
                 return await self._choose(step.voters)
             if isinstance(step, Drop):

@@ -103,8 +103,7 @@ def choose_voters(view: View) -> frozenset[str]:
         member = view.members.get(node.name)
         votes = member is not None and not member.learner
         lost = view.silent.get(node.name, 0.0) > view.patience
-        unfit = not view.in_touch(node.name) and not votes
-        return (lost, unfit, not votes, not node.voter, not node.witness, node.joined, node.name)
+        return (lost, not votes, not view.in_touch(node.name), not node.voter, not node.witness, node.joined, node.name)
 
     return frozenset(node.name for node in sorted(candidates, key=rank)[:count])
 

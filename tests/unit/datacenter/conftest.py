@@ -211,7 +211,6 @@ class TestNode:
         if self.service is not None:
             await self.service.store.close()
             await self.service.close()
-        await self.services.kill()
 
     def clustered(self) -> bool:
         return read_identity(self.host.paths).clustered
@@ -276,6 +275,8 @@ async def lot(tmp_path: Path) -> AsyncIterator[Lot]:
     finally:
         for node in made.nodes:
             await node.close()
+        for node in made.nodes:
+            await node.services.kill()
 
 
 @pytest.fixture

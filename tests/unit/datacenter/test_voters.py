@@ -142,6 +142,37 @@ def test_a_leaving_node_hands_its_only_vote_over_before_it_is_dropped() -> None:
     assert world.voters() == {"n2"}
 
 
+def test_a_leaving_voter_goes_on_voting_until_its_successor_is_in() -> None:
+    world = World(["n1", "n2", "n3", "n4"])
+    world.settle(Chance(1))
+    world.nodes["n1"] = Node(name="n1", id="n1", address="n1", voter=True, leaving=True)
+    world.silent["n4"] = 60.0
+    world.settle(Chance(1))
+    assert world.voters() == {"n1", "n2", "n3"}
+    world.silent.clear()
+    world.settle(Chance(1))
+    assert world.voters() == {"n2", "n3", "n4"}
+
+
+def test_of_two_voters_too_many_the_silent_one_goes() -> None:
+    world = World(["n1", "n2", "n3"])
+    world.settle(Chance(1))
+    world.silent["n1"] = 60.0
+    world.nodes["n2"] = Node(name="n2", id="n2", address="n2", voter=True, leaving=True)
+    world.settle(Chance(1))
+    assert world.voters() == {"n3"}
+
+
+def test_voters_that_serve_are_not_dropped_for_one_that_is_silent() -> None:
+    world = World(["n1", "n2", "n3"])
+    world.settle(Chance(1))
+    for name in ("n2", "n3"):
+        world.nodes[name] = Node(name=name, id=name, address=name, voter=True, leaving=True)
+    world.silent["n1"] = 60.0
+    world.settle(Chance(1))
+    assert world.voters() == {"n1", "n2", "n3"}
+
+
 def test_no_step_ever_costs_the_quorum() -> None:
     for seed in range(400):
         choice = Chance(seed)
@@ -167,7 +198,7 @@ def _disturb(world: World, choice: Chance) -> None:
         case 3 if len(world.nodes) > 1:
             name = choice.choice(sorted(world.nodes))
             world.nodes[name] = Node(name=name, id=name, address=name, voter=world.nodes[name].voter, leaving=True)
-            plain = [n for n in world.nodes.values() if not n.leaving and not n.witness and n.name not in world.silent]
+            plain = [n for n in world.nodes.values() if not n.leaving and not n.witness]
             if not plain:
                 world.nodes[name] = Node(name=name, id=name, address=name, voter=world.nodes[name].voter)
         case _:
