@@ -53,6 +53,8 @@ class Dispatcher:
         try:
             async with limit:
                 result = await match.endpoint.handler(context, bound)
+                if incoming.method != "GET":
+                    await self.services.caught_up()
         except TimeoutError as error:
             if not limit.expired():
                 raise

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, TypeVar
 from racimo.errors import Conflict, OperationFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from racimo.api.peers import Peers
     from racimo.model.paths import NodePaths
     from racimo.store.layout import Layout
     from racimo.task.runner import TaskRunner
 
 T = TypeVar("T")
+
+
+async def nothing_to_catch_up() -> None:
+    """For a node that reads from no copy."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +36,8 @@ class Services:
     tasks: TaskRunner
     peers: Peers
     rooms: dict[type, object] = field(default_factory=dict)
+    caught_up: Callable[[], Awaitable[None]] = nothing_to_catch_up
+    """Awaited after a change, so that who reads next from this node sees it."""
     initialised: bool = True
     """Whether this machine is a node already."""
 

@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 RETRY = 1.0
 """Seconds until the store is asked again after it did not answer."""
+CATCH_UP = 1.0
+"""Seconds that a change waits at most for the copy of the store to show it."""
 RENEW_EVERY = 6 * 3600.0
 """Seconds between two looks at how long the node's certificate still lives."""
 
@@ -87,6 +89,7 @@ class Session:
         """Hand everything to the API."""
         services.node_name, services.layout, services.initialised = self.identity.name, self.layout, True
         services.tasks.locks = self.locks
+        services.tasks.before_end = services.caught_up = self.catch_up
         services.provide(self.inventory)
         services.provide(self.volumes)
         services.provide(self.lifecycle)
@@ -106,6 +109,14 @@ class Session:
         """Whether the HA manager is on this node."""
         term = self.inventory.manager()
         return term is not None and term.node == self.identity.name
+
+    async def catch_up(self) -> None:
+        """Wait, shortly, until the copy of the store holds all that was committed so far."""
+        try:
+            async with asyncio.timeout(CATCH_UP):
+                await self.mirror.wait_for(await self.store.revision(), CATCH_UP)
+        except (StoreError, TimeoutError) as error:
+            log.info("the copy of the store lags behind", why=str(error) or f"waited {CATCH_UP:g} s")
 
     async def run(self) -> None:
         """Follow the store and look after guests, voters, backups and certificates, until cancelled."""

@@ -24,7 +24,7 @@ from racimo.task.subscription import Subscription
 from racimo.task.upid import Upid, UpidSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from racimo.model.paths import NodePaths
     from racimo.task.lock import Locks
@@ -37,6 +37,10 @@ UNDO_LIMIT = 120.0
 
 ServiceT = TypeVar("ServiceT")
 _log = structlog.get_logger()
+
+
+async def _nothing() -> None:
+    """Nothing has to be awaited before a task's end."""
 
 
 def allow(operation: Operation[ServiceT], user: str) -> None:
@@ -102,6 +106,8 @@ class TaskRunner:
         keep: int = KEEP,
     ) -> None:
         self.node_name, self.locks = node_name, locks
+        self.before_end: Callable[[], Awaitable[None]] = _nothing
+        """Awaited before a task's end is told, so that who reads next sees what it did. Must not raise; short."""
         self._clock, self._authorise, self._undo_limit = clock, authorise, undo_limit
         self._archive = TaskArchive(paths.state / "tasks", clock, keep)
         self._upids = UpidSource(node_name, clock)
@@ -233,6 +239,7 @@ class TaskRunner:
             undo.pop_all()
         try:
             await held.aclose()
+            await self.before_end()
         finally:
             self._finish(task)
 

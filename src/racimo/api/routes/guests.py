@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
@@ -13,6 +14,7 @@ from racimo.api.inventory import Inventory
 from racimo.api.parameters import OfNode
 from racimo.errors import NotFound
 from racimo.guest.config import parse_config
+from racimo.guest.config_new import fill_in
 from racimo.guest.config_options import FAMILIES, SCALARS
 from racimo.guest.lifecycle import Lifecycle
 from racimo.guest.operations import ConfigureGuest, CreateGuest, DestroyGuest
@@ -49,9 +51,10 @@ class _Configured(OfNode):
     indexed: ClassVar[Mapping[str, int]] = {name: option.count or 0 for name, option in FAMILIES.items()}
 
     def config(self) -> dict[str, str]:
-        """The configuration keys that were given."""
+        """The configuration keys that were given; of a password only its hash, MAC addresses drawn."""
         scalars = {name: getattr(self, name) for name in SCALARS}
-        return {**{name: value for name, value in scalars.items() if value is not None}, **self.more()}
+        given = {**{name: value for name, value in scalars.items() if value is not None}, **self.more()}
+        return fill_in(given, secrets.randbits)
 
 
 _OPTIONS = {name: (str | None, Field(default=None, description=option.description)) for name, option in SCALARS.items()}
