@@ -196,7 +196,12 @@ async def test_a_renewed_certificate_is_taken_up(etcd: EtcdMember, authority: Te
         first = await session.open()
         authority.issue("renewed")
         session._looked = -1e9  # as if a minute had passed
-        assert await session.open() is not first
+        second = await session.open()
+        assert second is not first
+        await store.get("/a")
+        tls.key.write_bytes(b"half written")
+        session._looked = -1e9
+        assert await session.open() is second
         await store.get("/a")
 
 
@@ -237,6 +242,18 @@ async def test_a_dead_first_member_is_passed_over(etcd: EtcdMember, client_tls: 
     async with opened([dead, etcd.client_url], client_tls) as store:
         assert await store.txn(puts=[Put(root + "a", b"")]) is not None
         assert await store.get(root + "a") is not None
+
+
+async def test_a_changed_membership_is_followed_by_requests_and_watches(etcd: EtcdMember, client_tls: TlsFiles) -> None:
+    root = next(_roots)
+    async with LossyProxy(etcd.client_url) as proxy, opened([proxy.url], client_tls) as store:
+        start = await store.txn(puts=[Put(root + "a", b"")]) or 0
+        changes = store.watch(root, start - 1)
+        assert (await anext(changes)).revision == start
+        store.set_endpoints([etcd.client_url])
+        proxy.hold_requests()
+        revision = await store.txn(puts=[Put(root + "a", b"new")])
+        assert (await anext(changes)).revision == revision
 
 
 async def test_nobody_there_names_every_member_and_its_reason(client_tls: TlsFiles) -> None:

@@ -43,8 +43,9 @@ class Run:
             conditions.append(Compare(self.root + name, revision))
         puts = [Put(self.root + name, str(number).encode()) for name, verb in writes.items() if verb == "put"]
         deletes = [self.root + name for name, verb in writes.items() if verb == "delete"]
+        changes = bool(puts) or any([await self.store.get(key) for key in deletes])
         revision = await self.store.txn(conditions, puts, deletes)
-        if revision is not None and (puts or deletes) and revision != self.revisions[-1]:
+        if revision is not None and changes:
             self.revisions.append(revision)
         return revision is not None
 

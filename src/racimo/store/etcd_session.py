@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import structlog
 
 from racimo.errors import StoreError, StoreUnavailable
 
@@ -21,6 +22,9 @@ LOOK_EVERY = 60.0
 
 KEEP_ALIVE = 60.0
 """Seconds that an idle connection is kept."""
+
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,13 @@ class Session:
         self._looked = now
         stamp = self._tls.stamp() if self._tls else ()
         if self._session is None or stamp != self._stamp:
-            new = self._connect(self._tls.context() if self._tls else None)
+            try:
+                new = self._connect(self._tls.context() if self._tls else None)
+            except StoreError as error:
+                if self._session is None:
+                    raise
+                _log.warning("the renewed certificate cannot be read; the old one stays in use", why=str(error))
+                return self._session
             if self._session is not None:
                 self._old.append(self._session)
             self._session, self._stamp = new, stamp

@@ -180,7 +180,7 @@ class WatchStream:
 
     def _next(self, endpoint: str) -> str:
         order = self._gateway.endpoints
-        return order[(order.index(endpoint) + 1) % len(order)]
+        return order[(order.index(endpoint) + 1) % len(order)] if endpoint in order else order[0]
 
     async def _stream(self, endpoint: str) -> None:
         """Follow one member's stream until it fails."""
