@@ -111,7 +111,7 @@ class Guard:
         if not safe or now_ns - self.fed_ns < FEED_NS:
             return
         try:
-            if lease is not None:
+            if lease is not None and vmids:
                 self.watchdog.arm(lease.watchdog_ns / SECOND_NS)
             self.watchdog.feed()
         except OSError as error:
