@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from racimo.store.base import Store
 
+LOCKS = ROOT + "locks/"
 MAX_OPERATIONS = 100
 MAX_BYTES = 512 * 1024
 
@@ -19,10 +20,12 @@ MAX_BYTES = 512 * 1024
 async def copy_records(source: Store, target: Store, replaced: Mapping[str, bytes] | None = None) -> int:
     """Make the records of ``target`` those of ``source``, some of them ``replaced``; returns its revision.
 
-    Writes only what differs, so it can be run again after a crash, or to catch up. Nobody else may write ``target``.
+    Locks are left behind: they are of tasks on the old store. Writes only what differs, so it can be run again after a crash, or to catch up. Nobody else may write ``target``.
     """
     listing = await source.list(ROOT)
-    await write_records(target, {**{r.key: r.value for r in listing.records}, **(replaced or {})})
+    await write_records(
+        target, {**{r.key: r.value for r in listing.records if not r.key.startswith(LOCKS)}, **(replaced or {})}
+    )
     return listing.revision
 
 

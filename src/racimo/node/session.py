@@ -136,6 +136,7 @@ class Session:
 
     async def close(self) -> None:
         """Stop following the store; it is the daemon that closes it."""
+        await self.locks.close()
         await self.mirror.stop()
 
     async def _start_mirror(self) -> None:
@@ -190,6 +191,8 @@ class Session:
 
     def _is_dead(self, node: str, incarnation: str) -> bool:
         """Whether the daemon that held a lock is gone for good: by its record, or because its node is."""
+        if self.mirror.confirmed_at is None:
+            return False
         if node not in self.inventory.nodes():
             return True
         status = self.inventory.node_statuses().get(node)

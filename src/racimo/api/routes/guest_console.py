@@ -1,4 +1,4 @@
-"""Looking at a guest from outside: its serial console's log."""
+"""Looking at a guest from outside: its serial console's log, its agent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from racimo.api.endpoint import Answers, Routes, privilege
-from racimo.api.routes.guests import OfGuest
-from racimo.errors import NotFound
+from racimo.api.routes.guests import OfGuest, of_node
+from racimo.guest.agent import agent_ping
+from racimo.guest.console import serial_tail
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from racimo.api.context import Context
 
 SERIAL_BYTES = 65536
@@ -29,20 +32,17 @@ class SerialTail(OfGuest):
     "GET", "/nodes/{node}/qemu/{vmid}/serial", permission=privilege("/vms/{vmid}", "VM.Console"), answers=Answers.NODE,
     parameters=SerialTail, summary="The end of a guest's serial console log",
 )  # fmt: skip
-async def serial_tail(context: Context, parameters: SerialTail) -> str:
+async def tail_serial(context: Context, parameters: SerialTail) -> str:
     """What it printed on this node."""
-    path = context.services.paths.guest_log(parameters.vmid) / "serial.log"
+    return await asyncio.to_thread(serial_tail, context.services.paths, parameters.vmid, parameters.size)
 
-    def read() -> bytes:
-        with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - parameters.size))
-            return log.read(parameters.size)
 
-    try:
-        return (await asyncio.to_thread(read)).decode(errors="replace")
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"Guest {parameters.vmid} has no serial log on {parameters.node}",
-            why="it has not run there, or has no serial port",
-            todo=f"Give it one: racimo guest set {parameters.vmid} serial0=socket",
-        ) from error
+@routes.add(
+    "POST", "/nodes/{node}/qemu/{vmid}/agent/ping", permission=privilege("/vms/{vmid}", "VM.Monitor"),
+    answers=Answers.NODE, parameters=OfGuest, summary="Does the guest's agent answer?",
+)  # fmt: skip
+async def ping_agent(context: Context, parameters: OfGuest) -> dict[str, JsonValue]:
+    """Raises what kept it from answering."""
+    of_node(context, parameters)
+    await agent_ping(context.services.paths, parameters.vmid)
+    return {"result": {}}
