@@ -18,7 +18,7 @@ from racimo.lab.cleanup import clean_up
 from racimo.lab.datacenter import make_datacenter
 from racimo.lab.demo import demonstrate
 from racimo.lab.journal import read_journal
-from racimo.lab.lab import Lab, down, make_nodes, plan_nodes
+from racimo.lab.lab import Lab, demand_no_lab, down, make_nodes, plan_nodes
 from racimo.lab.place import LabPlace
 from racimo.lab.requirements import demand_root
 from racimo.lab.together import together
@@ -126,6 +126,7 @@ def demo(
     """Three nodes, a guest, a live migration, a power cut: and the proof that nothing was lost."""
     place = LabPlace.from_environment()
     demand_root()
+    demand_no_lab(place)
     began = time.monotonic()
 
     async def play() -> dict[str, object]:
@@ -207,7 +208,7 @@ def exec_(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND…", help="What to run, with its options.")],
 ) -> None:
     """Run a command in a node; its exit code is ours."""
-    inside = Lab.find(LabPlace.from_environment()).node(node).inside(_with_environment(command))
+    inside = Lab.find(LabPlace.from_environment()).node(node).inside(command)
     sys.stdout.flush()
     os.execvp(inside[0], inside)  # noqa: S606 - a terminal is handed on to it
 
@@ -247,12 +248,6 @@ def journal(
 
 def _numbers(values: tuple[object, ...]) -> str:
     return ", ".join(map(str, values[:10])) + (f" and {len(values) - 10} more" if len(values) > 10 else "") or "none"
-
-
-def _with_environment(command: list[str]) -> list[str]:
-    """``racimo`` is found in a node even when it is not installed for all: beside the interpreter that runs the lab."""
-    beside = os.path.join(os.path.dirname(sys.executable), command[0])
-    return [beside, *command[1:]] if command[0] == "racimo" and os.path.exists(beside) else command
 
 
 def _each(

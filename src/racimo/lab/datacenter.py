@@ -86,7 +86,7 @@ async def _witness(first: LabNode, node: LabNode) -> None:
     async with api(first) as client:
         text = await client.post("/racimo/join-info", witness=1)
     async with api(node) as client:
-        answer = await client.post("/racimo/witness", text=text, address=node.address(), name=node.name)
+        answer = await client.post("/racimo/witness", text=text, link0=node.address(), name=node.name)
         await finish(client, answer)
 
 

@@ -136,6 +136,12 @@ def hosts_file(nodes: Sequence[NodeSpec]) -> str:
     return "".join(lines)
 
 
+def demand_no_lab(place: LabPlace) -> None:
+    """Raise ``Conflict`` when there is a lab, or what is left of one, or something else in its place."""
+    if place.state.exists() and any(place.state.iterdir()):
+        raise Conflict(f"There is a lab already, in {place.state}", todo="Run: racimo lab down")
+
+
 async def make_nodes(place: LabPlace, specs: tuple[NodeSpec, ...], *, bare: bool, tell: Tell) -> Lab:
     """Build and boot the nodes, all at once. What was begun is removed again when that fails.
 
@@ -143,8 +149,7 @@ async def make_nodes(place: LabPlace, specs: tuple[NodeSpec, ...], *, bare: bool
     """
     demand_root()
     demand(LAB_TOOLS | IMAGE_TOOLS)
-    if place.state.exists() and any(place.state.iterdir()):
-        raise Conflict(f"There is a lab already, in {place.state}", todo="Run: racimo lab down")
+    demand_no_lab(place)
     lab = Lab(place, LabState(specs, host_boot(), bare))
     try:
         place.shared.mkdir(parents=True)

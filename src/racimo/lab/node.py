@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,12 @@ mount -t overlay racimo-lab -o "$options" "$root"
 exec "$@"
 """
 ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
+    "TERM": os.environ.get("TERM", "dumb"),
 }
+"""Of commands run in a node; ``racimo`` is found beside the interpreter that runs the lab."""
 
 
 @dataclass(frozen=True, slots=True)
