@@ -20,7 +20,8 @@ MAX_BYTES = 512 * 1024
 async def copy_records(source: Store, target: Store, replaced: Mapping[str, bytes] | None = None) -> int:
     """Make the records of ``target`` those of ``source``, some of them ``replaced``; returns its revision.
 
-    Locks are left behind: they are of tasks on the old store. Writes only what differs, so it can be run again after a crash, or to catch up. Nobody else may write ``target``.
+    Locks are left behind: they are of tasks on the old store. Writes only what differs, so it can be run again after a
+    crash, or to catch up. Nobody else may write ``target``.
     """
     listing = await source.list(ROOT)
     await write_records(
