@@ -69,7 +69,7 @@ REFUSING_CODES = frozenset({3, 5, 6, 7, 9, 11, 12, 16})
 NOT_DONE = ("rpc not supported for learner", "too many requests", "not capable", "server stopped")
 """etcd's words for a request that this member certainly did not carry out, though another may."""
 
-REFUSING = ("too many operations", "request is too large")
+REFUSING = ("too many operations", "request is too large", "message larger than max")
 
 FULL = "database space exceeded"
 
