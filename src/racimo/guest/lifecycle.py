@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from racimo.guest.qemu.machine import Hypervisor
     from racimo.guest.records import GuestView
     from racimo.model.guest import Runtime
-    from racimo.model.ha import Resource
     from racimo.store.layout import Layout
     from racimo.task.operation import Report
 
@@ -105,34 +104,10 @@ class Lifecycle:
             if view.ha and not purge:
                 raise Refused(f"Guest {vmid} is an HA resource", todo="Remove it from HA first, or destroy with purge")
             if view.ha:
-                await self.layout.resources.remove(view.guest.sid)
+                await self.records.leave_ha(view)
             await self.assembly.purge(vmid, view.guest.config, report)
             await self.records.remove(view)
-            self.marks.remove(vmid)
             report.log(f"guest {vmid} was destroyed")
-
-    async def protect(self, resource: Resource) -> None:
-        """Put a guest of this node under HA: its mark first, so that the guard knows of it, then the record.
-
-        Raises ``AlreadyExists``, ``Conflict`` when the guest moves meanwhile.
-        """
-        vmid = int(resource.sid.partition(":")[2])
-        async with self.busy.hold(vmid):
-            view = await self.records.owned(vmid)
-            self.marks.put(vmid)
-            resources = self.layout.resources
-            compares = [view.held.compare, resources.absent(resource.sid)]
-            if await self.layout.store.txn(compares, [resources.put(resource.sid, resource)]) is None:
-                raise Conflict(
-                    f"{resource.sid} was not put under HA", why="it is an HA resource already, or was just changed"
-                )
-
-    async def unprotect(self, vmid: int) -> None:
-        """Take a guest of this node out of HA: the record first, then the mark. Raises ``NotFound``."""
-        async with self.busy.hold(vmid):
-            view = await self.records.owned(vmid)
-            await self.layout.resources.remove(view.guest.sid)
-            self.marks.remove(vmid)
 
     # -- running -------------------------------------------------------------------------------------------------
 

@@ -17,13 +17,9 @@ class Marks:
         self._paths = paths
 
     def put(self, vmid: int) -> None:
-        """Mark the guest: before its HA record exists and before its process starts."""
+        """Mark the guest before its process starts. HA agents mark too, and alone take marks away."""
         self._paths.ha_marks.mkdir(parents=True, exist_ok=True)
         (self._paths.ha_marks / str(vmid)).touch()
-
-    def remove(self, vmid: int) -> None:
-        """Take the mark away: only when the guest is no HA resource, or has no process here and belongs elsewhere."""
-        (self._paths.ha_marks / str(vmid)).unlink(missing_ok=True)
 
     def lease_holds(self) -> bool:
         """Whether this node may run HA guests at this moment."""

@@ -202,7 +202,7 @@ class LiveMigration:
             await life.host.cont(self._vmid)
 
     async def _end_here(self) -> None:
-        """The guest runs elsewhere: its process here goes, then its mark."""
+        """The guest runs elsewhere: its process here goes."""
         await self._life.host.stop(self._vmid)
         self._life.busy.doubt(self._vmid)
 

@@ -20,7 +20,6 @@ from racimo.model.guest import Guest, RunState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from racimo.guest.host import GuestStatus
     from racimo.guest.lifecycle import Lifecycle
     from racimo.guest.records import GuestView
 
@@ -161,7 +160,6 @@ class Reconciler:
         match judgement.verdict:
             case Verdict.LEAVE:
                 del self._told[vmid]
-                self._clear_mark(vmid, view, process)
                 return True
             case Verdict.DESTROY:
                 await self._host.kill(vmid)
@@ -192,11 +190,6 @@ class Reconciler:
         self._host.advance(vmid, view.guest.epoch)
         log.info("a guest goes on here", vmid=vmid, epoch=view.guest.epoch)
         return False
-
-    def _clear_mark(self, vmid: int, view: GuestView | None, process: GuestStatus | None) -> None:
-        """The guard need not know of a guest that left. (One of ours keeps its mark: it may be becoming a resource.)"""
-        if process is None and (view is None or view.guest.node != self._life.node):
-            self._life.marks.remove(vmid)
 
 
 def _config_flag(guest: Guest) -> bool:

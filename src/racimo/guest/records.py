@@ -151,6 +151,13 @@ class GuestRecords:
         puts = [layout.guests.put(vmid, guest, view.held), layout.runtimes.put(vmid, runtime, view.runtime)]
         return await layout.store.txn(compares, puts) is not None
 
+    async def leave_ha(self, view: GuestView) -> None:
+        """Take a guest of ours out of HA; what the manager and the agents noted goes with it."""
+        layout, sid = self.layout, view.guest.sid
+        deletes = [collection.key(sid) for collection in (layout.resources, layout.services, layout.outcomes)]
+        if await layout.store.txn([view.held.compare], deletes=deletes) is None:
+            raise Conflict(f"{sid} was not taken out of HA", why="it was moved meanwhile", todo="Try again")
+
     async def remove(self, view: GuestView) -> None:
         """Delete all records of a stopped guest, if nobody wrote them since ``view``. Raises ``Conflict``."""
         vmid, layout = view.guest.vmid, self.layout

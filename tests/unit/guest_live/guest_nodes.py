@@ -24,6 +24,7 @@ from racimo.guest.node_assembly import NodeAssembly
 from racimo.guest.qemu.acceleration import Acceleration
 from racimo.guest.qemu.machine import find_hypervisor
 from racimo.guest.reconciler import Reconciler
+from racimo.model.ha import Resource
 from racimo.model.node import Node
 from racimo.model.paths import NodePaths
 from racimo.model.storage import Storage
@@ -147,6 +148,12 @@ class GuestNode:
         """Run state of each guest that has a process here."""
         found = {vmid: await self.host.status(vmid) for vmid in self.host.vmids}
         return {vmid: status.state for vmid, status in found.items() if status is not None}
+
+
+async def put_under_ha(node: GuestNode, vmid: int = 100) -> None:
+    """As the HA room does: the mark first, then the record."""
+    node.life.marks.put(vmid)
+    await node.layout.resources.create(f"vm:{vmid}", Resource(sid=f"vm:{vmid}"))
 
 
 class Datacenter:

@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from guest_nodes import put_under_ha
 from guest_parts import HALT, OBEY_BUTTON, POWER_OFF
 
 from racimo.errors import AlreadyExists, Conflict, NotFound, OperationFailed, Refused
@@ -24,7 +25,6 @@ from racimo.guest.operations import (
     SuspendGuest,
 )
 from racimo.model.guest import RunState
-from racimo.model.ha import Resource
 from racimo.model.lease import Lease, boottime_ns, remove_lease, write_lease
 
 if TYPE_CHECKING:
@@ -109,20 +109,16 @@ async def test_a_start_that_qemu_refuses_is_written_down_with_the_reason(place: 
 
 async def test_an_ha_guest_starts_only_under_a_lease_and_with_its_mark(place: Datacenter) -> None:
     node = await a_guest(place)
-    await node.life.protect(Resource(sid="vm:100"))
-    mark = node.paths.ha_marks / "100"
-    assert mark.exists()
+    await put_under_ha(node)
     with pytest.raises(Refused, match="holds no valid HA lease"):
         await node.run(StartGuest(vmid=100))
     write_lease(node.paths.lease, Lease(boottime_ns() + 60 * 10**9, 3 * 10**9, 5 * 10**9, "x", 1))
     await node.run(StartGuest(vmid=100))
+    assert (node.paths.ha_marks / "100").exists()
     await node.run(SuspendGuest(vmid=100))
     remove_lease(node.paths.lease)
     with pytest.raises(Refused, match="holds no valid HA lease"):
         await node.run(ResumeGuest(vmid=100))
-    await node.life.unprotect(100)
-    assert not mark.exists()
-    await node.run(ResumeGuest(vmid=100))
 
 
 async def test_suspend_resume_and_reset_keep_the_record_right(place: Datacenter) -> None:
@@ -230,7 +226,7 @@ async def test_a_guest_is_destroyed_with_its_disks_and_records(place: Datacenter
     with pytest.raises(Conflict, match="Guest 100 is running"):
         await node.run(DestroyGuest(vmid=100))
     await node.run(StopGuest(vmid=100))
-    await node.life.protect(Resource(sid="vm:100"))
+    await put_under_ha(node)
     with pytest.raises(Refused, match="is an HA resource"):
         await node.run(DestroyGuest(vmid=100))
     await node.run(DestroyGuest(vmid=100, purge=True))

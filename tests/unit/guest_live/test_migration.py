@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from guest_nodes import put_under_ha
 from guest_parts import DIRTY_MEMORY, HALT
 
 from racimo.errors import (
@@ -27,7 +28,6 @@ from racimo.guest.migration_follow import MigrationLimits
 from racimo.guest.migration_status import migration_status
 from racimo.guest.operations import CreateGuest, MigrateGuest, StartGuest, StopGuest, SuspendGuest
 from racimo.model.guest import Lock, RunState
-from racimo.model.ha import Resource
 from racimo.model.lease import Lease, boottime_ns, write_lease
 from racimo.store.memory import MemoryStore
 
@@ -320,7 +320,7 @@ async def test_a_guest_taken_over_during_its_migration_runs_on_neither_side(plac
 async def test_an_ha_guest_moves_only_to_a_node_with_a_lease(place: Datacenter) -> None:
     source, target = await two_nodes(place)
     give_lease(source)
-    await source.life.protect(Resource(sid="vm:100"))
+    await put_under_ha(source)
     with pytest.raises(Refused, match="may not run on node n2 now"):
         await source.run(MigrateGuest(vmid=100, target="n2"))
     assert await settled(source, target) == ("n1", 1, {100: "running"}, {})
