@@ -16,6 +16,7 @@ from racimo.datacenter.voters import Member, View, choose_voters
 from racimo.errors import AlreadyExists, Conflict, Refused
 from racimo.model.guest import MAX_VMID, MIN_VMID, Guest
 from racimo.model.node import Node
+from racimo.store.base import MAX_OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,6 +41,7 @@ async def handle_check(layout: Layout, asked_of: str, request: JoinRequest, now:
     guests = await layout.guests.all()
     renumbered = _check_guests(request, guests)
     _check_storages(request, await layout.storages.all())
+    _check_size(request, len(nodes))
     datacenter = await layout.datacenter.get(SETTINGS)
     warnings: list[str] = []
     if not request.witness and asked_of in nodes:
@@ -106,7 +108,7 @@ async def _admission(
     voters = _voters_with(node, [held.record for held in nodes.values()])
     puts[0] = layout.nodes.put(node.name, dataclasses.replace(node, voter=node.name in voters))
     for guest in request.guests:
-        compares += [layout.guests.absent(guest.vmid), layout.runtimes.absent(guest.vmid)]
+        compares.append(layout.guests.absent(guest.vmid))
         puts.append(layout.guests.put(guest.vmid, dataclasses.replace(guest, node=node.name)))
     puts += [layout.runtimes.put(r.vmid, dataclasses.replace(r, node=node.name)) for r in request.runtimes]
     present = await layout.storages.all()
@@ -176,6 +178,18 @@ def _check_guests(request: JoinRequest, guests: Mapping[str, Held[Guest]]) -> di
     used = taken.keys() | {guest.vmid for guest in request.guests}
     fresh = (vmid for vmid in range(MIN_VMID, MAX_VMID + 1) if vmid not in used)
     return {mine.vmid: next(fresh) for mine, _ in clashes}
+
+
+def _check_size(request: JoinRequest, nodes: int) -> None:
+    """A join is one transaction, and the store bounds what one may hold."""
+    guests, storages = len(request.guests), len(request.storages)
+    needed = max(2 + nodes + guests + storages, 2 + guests + len(request.runtimes) + storages)
+    if needed > MAX_OPERATIONS:
+        raise Refused(
+            "This node has too many records to bring along",
+            why=f"it has {guests} guests and {storages} storages; a join is one transaction of {MAX_OPERATIONS} writes",
+            todo="Join first with fewer guests: export some, and import them into the cluster afterwards",
+        )
 
 
 def _check_storages(request: JoinRequest, present: Mapping[str, Held[Storage]]) -> None:

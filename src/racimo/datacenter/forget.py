@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from racimo.store.layout import Layout
 
 ATTEMPTS = 8
-CHUNK = 1000
+CHUNK = 50
 
 
 async def guests_of(layout: Layout, node: str) -> list[Held[Guest]]:
@@ -28,12 +28,14 @@ async def forget_node(layout: Layout, name: str) -> None:
 
     Its guests must be gone. Raises ``Conflict`` when one came meanwhile. Nothing happens if the node is not there.
     """
+    locks = [held.key for held in (await layout.locks.all()).values() if held.record.node == name]
+    for start in range(0, len(locks), CHUNK):
+        await layout.store.txn(deletes=locks[start : start + CHUNK])
     for _ in range(ATTEMPTS):
         node = await layout.nodes.find(name)
         compares: list[Compare] = [node.compare] if node else []
         puts: list[Put] = []
         deletes = [node.key] if node else []
-        deletes += [held.key for held in (await layout.locks.all()).values() if held.record.node == name]
         for one in (await layout.heartbeats.find(name), await layout.node_statuses.find(name)):
             deletes += [one.key] if one else []
         term = await layout.manager.find("term")

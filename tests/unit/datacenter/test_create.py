@@ -88,7 +88,9 @@ async def test_a_member_that_cannot_start_leaves_the_node_standing_alone(lot: Lo
 async def test_all_records_come_along(lot: Lot) -> None:
     node = await lot.node().init()
     guests = [Guest(vmid=vmid, node="n1", config={"description": "x" * 4000}) for vmid in range(100, 450)]
-    await node.of.store.txn(puts=[node.layout.guests.put(guest.vmid, guest) for guest in guests])
+    for start in range(0, len(guests), 50):
+        part = guests[start : start + 50]
+        await node.of.store.txn(puts=[node.layout.guests.put(guest.vmid, guest) for guest in part])
     await node.create()
     assert len(await node.layout.guests.all()) == 350
     assert not sqlite_path(node.host.paths).exists()

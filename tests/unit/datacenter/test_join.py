@@ -140,6 +140,26 @@ async def test_renumbered_guests_come_along(lot: Lot, report: ListReport) -> Non
     assert "Guest 100 is now guest 102" in report.lines
 
 
+@pytest.mark.parametrize(("count", "fits"), [(48, True), (60, False)])
+async def test_more_guests_than_one_transaction_holds_are_refused_before_anything(
+    lot: Lot, count: int, fits: bool
+) -> None:
+    first, second = await pair(lot)
+    layout = second.layout
+    for make in (
+        lambda vmid: layout.guests.put(vmid, Guest(vmid=vmid, node="n2")),
+        lambda vmid: layout.runtimes.put(vmid, Runtime(vmid=vmid, node="n2", epoch=1, state=RunState.STOPPED)),
+    ):
+        await layout.store.txn(puts=[make(vmid) for vmid in range(100, 100 + count)])
+    if fits:
+        await second.join(first)
+        assert len(await first.layout.guests.all()) == count
+    else:
+        with pytest.raises(Refused, match=f"it has {count} guests"):
+            await second.join(first)
+        assert not second.clustered()
+
+
 async def test_a_running_guest_is_not_renumbered(lot: Lot) -> None:
     first, second = await pair(lot)
     await first.layout.guests.create(100, Guest(vmid=100, node="n1"))
