@@ -7,25 +7,24 @@ import json
 import shutil
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import structlog
 
 from racimo.errors import Conflict, NotFound, OperationFailed, RacimoError
+from racimo.guest.host_records import GuestExited, GuestLaunch, GuestStatus, StartedWith, started_with
 from racimo.guest.network import join_bridge
 from racimo.guest.process import Process, find_guests
 from racimo.guest.qemu.monitor import Monitor, MonitorEvent, MonitorLost, MonitorSilent
 from racimo.guest.units import UnitStart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from racimo.guest.network import Tap
-    from racimo.guest.process import ProcessUsage
     from racimo.guest.units import Units
     from racimo.model.paths import NodePaths
+
+__all__ = ["UNRESPONSIVE", "GuestExited", "GuestHost", "GuestLaunch", "GuestStatus", "StartedWith"]
 
 log = structlog.get_logger()
 
@@ -54,59 +53,6 @@ SHUTDOWN_REASONS = {
     "subsystem-reset": ("The guest rebooted and is set to stop then", True),
 }
 """QEMU's ``ShutdownCause`` to a sentence, and whether the end was orderly."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestLaunch:
-    """One QEMU to start: paused (``-S`` stands in its argv), with its taps joined, its files written."""
-
-    vmid: int
-    epoch: int
-    argv: tuple[str, ...]
-    taps: tuple[Tap, ...] = ()
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    """Written to the guest's run directory first: name to content, such as a cloud-init seed."""
-    lease: Path | None = None
-    """The lease file to check just before QEMU runs: set for HA guests."""
-    incoming: bool = False
-    """It waits for a migration."""
-    config: Mapping[str, str] = field(default_factory=dict)
-    """The configuration that it is started with; a migration's target is started with the same."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestStatus:
-    """A guest's process as it is now. ``state`` is QEMU's run state, or ``unresponsive``."""
-
-    vmid: int
-    pid: int
-    state: str
-    epoch: int
-    incoming: bool
-    usage: ProcessUsage | None
-
-
-@dataclass(frozen=True, slots=True)
-class GuestExited:
-    """A guest's process has ended. ``orderly``: by the guest's or somebody's will, not by a fault."""
-
-    vmid: int
-    epoch: int
-    reason: str
-    orderly: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StartedWith:
-    """What a guest's QEMU was started with, kept beside its sockets. ``epoch`` 0: not known any more."""
-
-    epoch: int = 0
-    incoming: bool = False
-    released: bool = False
-    """Its CPUs were let run, or may have been: what is on its disks may be newer than what its source remembers."""
-    cpu: str = ""
-    """QEMU's ``-cpu``."""
-    config: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -320,7 +266,7 @@ class GuestHost:
             path = run / name
             path.touch(mode=0o600)
             path.write_bytes(content)
-        self._remember(launch.vmid, _started_with(launch))
+        self._remember(launch.vmid, started_with(launch))
 
     def _remember(self, vmid: int, started: StartedWith) -> None:
         path = self.paths.guest_run(vmid) / LAUNCH_FILE
@@ -451,8 +397,3 @@ class GuestHost:
             file.seek(start)
             lines = file.read().decode(errors="replace").strip().splitlines()[-LOG_LINES:]
         return OperationFailed(f"Guest {vmid} did not start", why=" / ".join(lines) or end.how)
-
-
-def _started_with(launch: GuestLaunch) -> StartedWith:
-    cpu = next((value for option, value in pairwise(launch.argv) if option == "-cpu"), "")
-    return StartedWith(epoch=launch.epoch, incoming=launch.incoming, cpu=cpu, config=launch.config)
