@@ -36,8 +36,8 @@ async def test_what_is_typed_reaches_the_guest_and_comes_back(place: Datacenter)
                     answer += await reader.read(100)
             except TimeoutError:
                 continue
-    assert "hola" in serial_tail(node.paths, 100) and serial_tail(node.paths, 100, size=1) in "hola"
     await node.run(StopGuest(vmid=100))
+    assert "hola" in serial_tail(node.paths, 100) and serial_tail(node.paths, 100, size=1) in "hola"
     with pytest.raises(NotFound, match="no serial port 0 here"):
         async with serial_console(node.paths, 100):
             raise AssertionError
