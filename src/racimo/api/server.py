@@ -47,7 +47,7 @@ _log = structlog.get_logger()
 
 
 class ApiServer:
-    """Serves ``table``. ``is_peer(name, organisation)`` says whether a certificate's names are those of a node.
+    """Serves ``table``. ``is_peer(name, node_id)`` says whether a certificate's subject is a node of today.
 
     Make it inside the event loop, then ``serve_unix`` and ``serve_tls``; the latter again after certificates changed.
     """
@@ -56,7 +56,7 @@ class ApiServer:
         self,
         table: Table,
         services: Services,
-        is_peer: Callable[[str, str], bool] = lambda name, organisation: False,
+        is_peer: Callable[[str, str], bool] = lambda name, node_id: False,
         *,
         idle_timeout: float = IDLE_TIMEOUT,
     ) -> None:
@@ -182,8 +182,8 @@ class ApiServer:
             return _local(connection)
         address = request.remote or ""
         names = _subject(transport.get_extra_info("peercert") or {})
-        name, organisation = names.get("commonName", ""), names.get("organizationName", "")
-        if not name or not self._is_peer(name, organisation):
+        name, node_id = names.get("commonName", ""), names.get("organizationalUnitName", "")
+        if not name or not self._is_peer(name, node_id):
             return Who(Origin.NETWORK, address=address)
         return Who(Origin.PEER, user=request.headers.get(USER_HEADER, ROOT), node=name, address=address)
 

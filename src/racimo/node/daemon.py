@@ -214,8 +214,8 @@ class NodeDaemon:
     def _is_manager(self) -> bool:
         return self._present is not None and self._present.session.is_manager()
 
-    def _is_peer(self, name: str, organisation: str) -> bool:
-        return self._present is not None and self._present.session.is_peer(name)
+    def _is_peer(self, name: str, node_id: str) -> bool:
+        return self._present is not None and self._present.session.is_peer(name, node_id)
 
     def _directory(self) -> dict[str, tuple[str, int]]:
         present = self._present

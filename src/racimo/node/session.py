@@ -101,9 +101,10 @@ class Session:
         """Each node's address, witnesses left out."""
         return {name: node.address for name, node in self.inventory.nodes().items() if not node.witness}
 
-    def is_peer(self, name: str) -> bool:
-        """Whether a node of that name is of the datacenter today."""
-        return name in self.inventory.nodes()
+    def is_peer(self, name: str, node_id: str) -> bool:
+        """Whether that very node is of the datacenter today: one that was removed and came back has another id."""
+        node = self.inventory.nodes().get(name)
+        return node is not None and node.id == node_id
 
     def is_manager(self) -> bool:
         """Whether the HA manager is on this node."""

@@ -35,13 +35,13 @@ class Authority:
         self.certificate = builder.sign(self._key, hashes.SHA256())
         (folder / "ca.crt").write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, node: str, organisation: str = DATACENTER) -> TlsFiles:
+    def issue(self, node: str, node_id: str = DATACENTER) -> TlsFiles:
         """A certificate for ``node``, on 127.0.0.1, for server and client; each call makes a new one."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [
                 x509.NameAttribute(NameOID.COMMON_NAME, node),
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
+                x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, node_id),
             ]
         )
         names = [x509.DNSName(node), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]

@@ -166,11 +166,11 @@ async def test_a_node_is_known_by_its_certificate(n1: Node, n2: Node) -> None:
         await n1.peers.call("n2", "POST", "/nodes-only", user="ana@pve")
 
 
-@pytest.mark.parametrize(("name", "organisation"), [("n3", "dc-1"), ("n1", "dc-2")])
+@pytest.mark.parametrize(("name", "node_id"), [("n3", "dc-1"), ("n1", "dc-2")])
 async def test_a_certificate_that_names_no_node_of_ours_is_no_login(
-    datacenter: Datacenter, name: str, organisation: str, tmp_path: Path
+    datacenter: Datacenter, name: str, node_id: str, tmp_path: Path
 ) -> None:
-    files = datacenter.authority.issue(name, organisation)
+    files = datacenter.authority.issue(name, node_id)
     async with ApiClient.tls("127.0.0.1", datacenter.n2.server.port, files.client_context()) as client:
         with pytest.raises(NotLoggedIn):
             await client.get("/version")
