@@ -83,8 +83,7 @@ class Manager:
         if not self.holder.holds() or not self.observer.in_touch(now) or self.view.revision < self._committed:
             return None
         if self._standing() is None:
-            await self._stand()
-            return None
+            return await self._stand()
         started = time.perf_counter()
         basis = self.view.copy()
         turn = decide(self.snapshot(basis), now)
@@ -152,17 +151,18 @@ class Manager:
             return f"{term.node}'s lease ran out", [Compare(heartbeat.key, seen)]
         return None
 
-    async def _stand(self) -> None:
-        """Become manager, if there is none and nobody is quicker."""
+    async def _stand(self) -> float | None:
+        """Become manager, if there is none and nobody is quicker. Returns when the office may be vacant, if known."""
         if not self._is_candidate():
-            return
+            return None
         held, collection = self.view.manager.get(TERM), self.view.layout.manager
         compares = [held.compare if held else collection.absent(TERM)]
         why, number = "there was no manager", 1
         if held is not None:
             vacant = self._vacant(held.record)
             if vacant is None:
-                return
+                manager = self.observer.sighting(held.record.node, self.clock.monotonic())
+                return manager.expires if manager else None
             why, number = vacant[0], held.record.term + 1
             compares += vacant[1]
         term = ManagerTerm(node=self.node, incarnation=self.holder.incarnation, term=number)
@@ -170,9 +170,10 @@ class Manager:
         if revision is None:
             if why.endswith("ran out"):
                 self.view.restart("another manager than the one in view")
-            return
+            return None
         self._term, self._committed = number, revision
         log.info("this node is the HA manager now", term=number, why=why)
+        return None
 
     async def resign(self) -> None:
         """Leave the office to whoever is quickest."""

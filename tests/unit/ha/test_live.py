@@ -349,6 +349,17 @@ async def managed() -> tuple[Layout, Commit, Fence, Move]:
     return layout, Commit(layout, basis, basis.manager["term"].compare), fence, move
 
 
+async def test_a_candidate_looks_again_the_moment_the_managers_lease_has_run_out(one: OneNode) -> None:
+    await one.layout.nodes.create("n2", Node(name="n2", id="2", address="2", voter=True))
+    await one.layout.heartbeats.create("n2", Heartbeat(node="n2", incarnation="b", sequence=1))
+    await one.layout.manager.create("term", ManagerTerm(node="n2", incarnation="b", term=1))
+    async with one.runs():
+        await one.until(lambda: one.ha.holder.holds() and "n2" in one.ha.observer.nodes(), "a lease and a sight of n2")
+        seen = one.ha.observer.sighting("n2", one.clock.now)
+        assert seen is not None
+        assert await one.ha.manager.turn() == seen.expires == one.clock.now + DEFAULT.expiry
+
+
 async def test_fencing_deletes_the_heartbeat_and_a_move_needs_that() -> None:
     layout, commit, fence, move = await managed()
     assert await layout.store.txn(*commit.transaction(move)) is None
