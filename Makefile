@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 PACKAGES := python3-venv systemd systemd-container systemd-sysv dbus iproute2 kmod cpio zstd mtools syslinux syslinux-common \
-	busybox-static qemu-system-x86 qemu-utils etcd-server etcd-client
+	busybox-static qemu-system-x86 qemu-utils ipxe-qemu etcd-server etcd-client
 
 .DEFAULT_GOAL := help
 .PHONY: help demo lab lab-down test test-fast check format lock setup image clean

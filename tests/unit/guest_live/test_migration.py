@@ -112,6 +112,30 @@ async def test_a_stopped_guest_moves_by_its_record(place: Datacenter) -> None:
     assert await settled(source, target) == ("n2", 2, {}, {100: "running"})
 
 
+async def test_a_stopped_guest_does_not_move_where_it_could_never_start(place: Datacenter) -> None:
+    source, _ = await two_nodes(place, start=False)
+    place.storages["shared"] = replace(place.storages["shared"], nodes=("n1",))
+    with pytest.raises(Refused, match="cannot be used on n2"):
+        await source.run(MigrateGuest(vmid=100, target="n2"))
+    del place.wire.nodes["n2"]
+    with pytest.raises(Unreachable):
+        await source.run(MigrateGuest(vmid=100, target="n2"))
+    assert (await source.layout.guests.get(100)).node == "n1"
+
+
+async def test_nothing_is_kept_of_a_guest_that_left_or_was_destroyed(place: Datacenter) -> None:
+    source, target = await two_nodes(place)
+    source.follow()
+    target.follow()
+    await source.run(MigrateGuest(vmid=100, target="n2"))
+    async with asyncio.timeout(10):
+        while source.paths.guest_run(100).exists():  # noqa: ASYNC110 - the reconciler does it a moment later
+            await asyncio.sleep(0.05)
+    await target.run(StopGuest(vmid=100))
+    await target.run(DestroyGuest(vmid=100))
+    assert not target.paths.guest_run(100).exists()
+
+
 async def test_a_guest_with_a_local_disk_is_refused_with_the_reason(place: Datacenter) -> None:
     source = await place.add("n1")
     await place.add("n2")
@@ -246,7 +270,7 @@ async def test_a_source_daemon_killed_while_sending_leaves_the_guest_at_the_sour
     await source.layout.locks.remove("guests/100")  # as the new daemon does with what the old one left
     source.follow()
     assert await settled(source, target) == ("n1", 1, {100: "running"}, {})
-    assert (await monitor_status(source)) in ("cancelled", "failed")
+    assert (await monitor_status(source)) in ("cancelling", "cancelled", "failed")
 
 
 async def monitor_status(node: GuestNode) -> str:
