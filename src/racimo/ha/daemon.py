@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import structlog
+
 from racimo.ha.agent import Agent, Marks
 from racimo.ha.commit import Commit
 from racimo.ha.heartbeat import Holder, LeaseKeeper
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from racimo.ha.clock import Clock
     from racimo.ha.node_client import NodeOperations
     from racimo.store.base import Store
+
+log = structlog.get_logger()
 
 
 class Keeper(LeaseKeeper, Marks, Protocol):
@@ -39,6 +43,7 @@ class HaNode:
         self.manager = Manager(node, self.view, self.observer, self.holder, clock, self.commit_kind)
         self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)
         self._unechoed, self._unechoed_since = 0, 0.0
+        self._known = asyncio.Event()
         self.view.listen(self._looked)
         self.holder.acknowledged = self._acknowledged
 
@@ -48,11 +53,16 @@ class HaNode:
         return profile_named(settings.record.ha_profile if settings else "default")
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. A witness looks on: it runs no guests, so it shows no heartbeat and manages nothing."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.view.run(), name="view")
-            group.create_task(self.holder.run(), name="heartbeat")
             group.create_task(self.holder.kill_in_time(), name="second killer")
+            await self._known.wait()
+            own = self.view.nodes.get(self.node)
+            if own is not None and own.record.witness:
+                log.info("this machine is a witness: no heartbeat, no guests")
+                return
+            group.create_task(self.holder.run(), name="heartbeat")
             group.create_task(self.agent.run(), name="agent")
             group.create_task(self.manager.run(), name="manager")
 
@@ -67,6 +77,7 @@ class HaNode:
         for name in set(self.observer.nodes()) - members - set(view.heartbeats):
             self.observer.forget(name)
         self._echo(now)
+        self._known.set()
 
     def _acknowledged(self, revision: int) -> None:
         """An own heartbeat stands in the store; the view is up to date once it shows it."""

@@ -243,30 +243,35 @@ class HaLab:
         finally:
             await self.lab.network.heal()
 
-    async def failover(self, source: LabNode, at: float, *, switch_on: bool = False) -> Failover:
-        """Wait until the guest, which ran on ``source`` when the fault struck at ``at``, writes on another node.
+    async def failover(self, old: GuestProcess, at: float, *, switch_on: bool = False) -> Failover:
+        """Wait until the guest, which ran as ``old`` when the fault struck at ``at``, writes as another process.
 
-        ``switch_on``: give ``source`` its power back while the guest boots.
+        That is on another node, unless its own was reset so quickly that it is back within its lease.
+        ``switch_on``: give the old node its power back while the guest boots.
         """
-        last = max((entry.seq for node in self.nodes if (entry := last_acknowledgement(node, VMID))), default=0)
+        source = self.node(old.node)
 
-        async def elsewhere() -> GuestProcess | None:
-            return next((each for each in guest_processes(self.lab, VMID) if each.node != source.name), None)
+        async def another() -> GuestProcess | None:
+            return next((each for each in guest_processes(self.lab, VMID) if each.pid != old.pid), None)
 
-        process = await until(f"the guest started elsewhere than on {source.name}", elsewhere, FAILOVER_TIMEOUT_S)
+        process = await until(f"the guest started after {old}", another, FAILOVER_TIMEOUT_S)
         target = self.node(process.node)
+        last = max((entry.seq for node in self.nodes if (entry := last_acknowledgement(node, VMID))), default=0)
         if switch_on:
             await source.boot(ready=False)
-        await await_write(self.lab, VMID, last, timeout_s=BOOT_TIMEOUT_S, off=source.name)
+        await await_write(self.lab, VMID, last, timeout_s=BOOT_TIMEOUT_S)
         wrote = boot_clock()
         commanded = await self.commanded(target, at)
         return Failover(source.name, target.name, at, commanded - at, process.began - at, wrote - at, process)
 
     async def cut_power(self, node: LabNode) -> Failover:
         """Cut the power of the guest's node; it is switched on again once the guest starts elsewhere."""
-        at = boot_clock()
+        old, at = self.running(), boot_clock()
+        assert old.node == node.name
         await node.power_cut()
-        return await self.failover(node, at, switch_on=True)
+        failover = await self.failover(old, at, switch_on=True)
+        assert failover.target != node.name
+        return failover
 
     async def journal(self) -> JournalReport:
         """What the guest's disk proves."""

@@ -35,15 +35,15 @@ async def test_a_node_that_stood_still_for_a_moment_goes_on_with_its_guests(thre
 async def test_a_node_that_stands_still_longer_than_its_lease_is_reset_and_never_writes_beside_another(
     three: HaLab, figures: list[str]
 ) -> None:
-    node = three.owner()
+    old, node = three.running(), three.owner()
     leader = node.demand_leader()
     async with three.death() as death:
         at = boot_clock()
         await node.freeze()
-        failover = await three.failover(node, at)
+        failover = await three.failover(old, at)
         dead = await death
     assert dead < failover.process.began
-    assert failover.began_s > LEASE_S
+    assert failover.began_s > LEASE_S or failover.target == node.name
     with suppress(Conflict):  # it may just be off
         await node.thaw()
     figures.append(f"frozen {failover}; reset by the watchdog, dead after {dead - at:.2f} s")

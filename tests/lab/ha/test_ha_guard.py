@@ -46,10 +46,10 @@ async def test_a_guard_that_is_killed_or_stopped_is_started_again_and_no_guest_s
 async def test_a_node_cut_off_while_its_guard_is_stopped_still_kills_before_the_guest_starts_elsewhere(
     three: HaLab, figures: list[str]
 ) -> None:
-    node = three.owner()
+    old, node = three.running(), three.owner()
     async with three.death() as death, three.isolated(node) as at:
         await node.succeed("kill", "-STOP", str(await three.unit_pid(node, GUARD)))
-        failover = await three.failover(node, at)
+        failover = await three.failover(old, at)
         dead = await death
     assert dead < failover.process.began
     figures.append(f"cut off, guard stopped: {failover}; dead after {dead - at:.2f} s")
@@ -57,7 +57,7 @@ async def test_a_node_cut_off_while_its_guard_is_stopped_still_kills_before_the_
     await three.assert_sound()
 
 
-async def test_a_guard_that_stays_stopped_gets_its_node_reset_before_the_guest_starts_elsewhere(
+async def test_a_guard_that_stays_stopped_gets_its_node_reset_before_the_guest_starts_again(
     three: HaLab, figures: list[str]
 ) -> None:
     """Its supervision by systemd is switched off, so only the watchdog is left."""
@@ -66,11 +66,11 @@ async def test_a_guard_that_stays_stopped_gets_its_node_reset_before_the_guest_s
     await node.succeed("systemctl", "daemon-reload")
     await node.succeed("systemctl", "restart", GUARD)
     await three.at_rest()
-    leader = node.demand_leader()
+    old, leader = three.running(), node.demand_leader()
     async with three.death() as death:
         at = boot_clock()
         await node.succeed("kill", "-STOP", str(await three.unit_pid(node, GUARD)))
-        failover = await three.failover(node, at)
+        failover = await three.failover(old, at)
         dead = await death
     assert dead < failover.process.began
     assert node.leader != leader

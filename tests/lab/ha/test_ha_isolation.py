@@ -25,8 +25,8 @@ async def test_a_node_cut_off_kills_its_ha_guests_before_they_start_elsewhere_an
     async with plain_guest(three, node, PLAIN) as plain:
         old = three.running()
         async with three.isolated(node) as at:
-            failover = await three.failover(node, at)
-            kill = next(kill for kill in three.guard(node)["kills"] if kill["pid"] and kill["vmid"] == VMID)
+            failover = await three.failover(old, at)
+            kill = next(kill for kill in reversed(three.guard(node)["kills"]) if kill["vmid"] == VMID)
             assert guest_processes(three.lab, PLAIN) == [plain]
             last = last_acknowledgement(node, PLAIN)
             assert last is not None

@@ -349,6 +349,17 @@ async def managed() -> tuple[Layout, Commit, Fence, Move]:
     return layout, Commit(layout, basis, basis.manager["term"].compare), fence, move
 
 
+async def test_a_witness_shows_no_heartbeat_and_does_not_manage(one: OneNode) -> None:
+    held = await one.layout.nodes.find("n1")
+    assert held is not None
+    await one.store.txn([], [one.layout.nodes.put("n1", replace(held.record, witness=True), held)])
+    async with one.runs():
+        await one.until(lambda: "n1" in one.ha.view.nodes, "the view")
+        await asyncio.sleep(0.1)  # time enough for some beats
+        assert await one.layout.heartbeats.find("n1") is None
+        assert not one.ha.manager.manages
+
+
 async def test_a_candidate_looks_again_the_moment_the_managers_lease_has_run_out(one: OneNode) -> None:
     await one.layout.nodes.create("n2", Node(name="n2", id="2", address="2", voter=True))
     await one.layout.heartbeats.create("n2", Heartbeat(node="n2", incarnation="b", sequence=1))
