@@ -175,6 +175,11 @@ class GuestHost:
                 return seen.reason if seen else end.how
         raise Conflict(f"Guest {vmid} has a process on this node")
 
+    async def forget(self, vmid: int) -> None:
+        """The guest is no longer of this node: its sockets' directory goes, with the cloud-init seed. Its logs stay."""
+        if vmid not in self._guests:
+            await asyncio.to_thread(shutil.rmtree, self.paths.guest_run(vmid), ignore_errors=True)
+
     def last_started_with(self, vmid: int) -> StartedWith:
         """The same, of the guest's last QEMU here, whether or not it still lives."""
         return self._remembered(vmid)

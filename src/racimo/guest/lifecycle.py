@@ -100,13 +100,22 @@ class Lifecycle:
         async with self.busy.hold(vmid):
             view = await self._stopped(vmid)
             if parse_config(view.guest.config).protection:
-                raise Refused(f"Guest {vmid} is protected", todo="Set protection: 0 first")
+                raise Refused(
+                    f"Guest {vmid} is protected",
+                    why="its option protection is 1",
+                    todo=f"First: racimo guest set {vmid} protection=0",
+                )
             if view.ha and not purge:
-                raise Refused(f"Guest {vmid} is an HA resource", todo="Remove it from HA first, or destroy with purge")
+                raise Refused(
+                    f"Guest {vmid} is not destroyed",
+                    why="it is an HA resource",
+                    todo="Remove it from HA first, or destroy with purge",
+                )
             if view.ha:
                 await self.records.leave_ha(view)
             await self.assembly.purge(vmid, view.guest.config, report)
             await self.records.remove(view)
+            await self.host.forget(vmid)
             report.log(f"guest {vmid} was destroyed")
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -223,7 +232,9 @@ class Lifecycle:
     async def _stopped(self, vmid: int, epoch: int | None = None) -> GuestView:
         view = await self.records.owned(vmid, epoch)
         if vmid in self.host.vmids:
-            raise Conflict(f"Guest {vmid} is running", todo="Shut it down first")
+            raise Conflict(
+                f"Guest {vmid} is running", why="this is done to stopped guests only", todo="Shut it down first"
+            )
         return await self.settled(view)
 
     async def settled(self, view: GuestView) -> GuestView:
@@ -235,7 +246,9 @@ class Lifecycle:
     async def _running(self, vmid: int, epoch: int | None = None) -> GuestView:
         view = await self.records.owned(vmid, epoch)
         if vmid not in self.host.vmids:
-            raise Conflict(f"Guest {vmid} is not running", todo="Start it first")
+            raise Conflict(
+                f"Guest {vmid} is not running", why="this is done to running guests only", todo="Start it first"
+            )
         return view
 
     async def _enter_or_doubt(self, view: GuestView, state: RunState) -> GuestView:

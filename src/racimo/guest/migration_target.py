@@ -38,9 +38,14 @@ HEADROOM = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class MigrationTarget:
-    """What a node does for a source that sends it a guest. The API serves the three methods to peers."""
+    """What a node does for a source that sends it a guest. The API serves the four methods to peers."""
 
     life: Lifecycle
+
+    async def check(self, vmid: int) -> None:
+        """Whether a stopped guest of another node could be started here. Raises ``Refused`` with why not."""
+        view = await self.life.records.view(vmid)
+        await self.life.assembly.plan(replace(view.guest, node=self.life.node))
 
     async def prepare(self, request: IncomingRequest) -> IncomingPlace:
         """Check that this node can run the guest, and start a QEMU that waits for it. Raises ``Refused`` with why."""

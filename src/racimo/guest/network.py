@@ -39,14 +39,15 @@ async def find_bridge(name: str) -> Bridge | None:
     return None
 
 
-async def demand_bridge(tap: Tap) -> Bridge:
-    """The bridge that ``tap`` is to join. Raises ``Refused`` when this node has none of that name."""
+async def demand_bridge(tap: Tap, node: str = "") -> Bridge:
+    """The bridge that ``tap`` is to join. Raises ``Refused``, naming ``node``, when it has none of that name here."""
     bridge = await find_bridge(tap.bridge)
     if bridge is None:
+        here = f"node {node}" if node else "this node"
         raise Refused(
             f"The network card {tap.name} cannot be connected",
-            why=f"this node has no bridge '{tap.bridge}'",
-            todo=f"Create {tap.bridge} on this node, or choose another bridge for the guest",
+            why=f"{here} has no bridge '{tap.bridge}'",
+            todo=f"Create {tap.bridge} on {here}, or choose another bridge for the guest",
         )
     return bridge
 

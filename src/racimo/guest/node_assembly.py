@@ -162,8 +162,7 @@ class NodeAssembly:
                 todo="Give the guest less memory, or run it on a larger node",
             )
 
-    @staticmethod
-    async def _taps(vmid: int, config: GuestConfig) -> tuple[Tap, ...]:
+    async def _taps(self, vmid: int, config: GuestConfig) -> tuple[Tap, ...]:
         """The guest's taps; a bridge that is missing is refused before anything is started."""
         taps = tuple(
             Tap(tap_name(vmid, index), network.bridge, network.tag or 0)
@@ -171,5 +170,5 @@ class NodeAssembly:
             if network.bridge is not None
         )
         for tap in taps:
-            await demand_bridge(tap)
+            await demand_bridge(tap, self._node)
         return taps

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from racimo.task.operation import Report
 
 KIB = 1 << 10
+CHECK_TIMEOUT = 10.0
+"""Seconds for a node to say whether it could run a stopped guest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,14 +187,25 @@ class MigrateGuest(GuestOperation):
     async def precheck(self, services: Lifecycle) -> None:
         view = await services.records.owned(self.vmid, self.epoch)
         if self.target == services.node:
-            raise BadParameter({"target": f"the guest is on node {self.target} already"})
+            raise BadParameter(
+                {"target": f"the guest is on node {self.target} already"}, todo="Choose another node: racimo node list"
+            )
         node = await services.layout.nodes.find(self.target)
         if node is None:
-            raise NotFound(f"Node {self.target} does not exist", todo="See the list of nodes")
+            known = ", ".join(sorted(other.name for other in await services.layout.nodes.records()))
+            raise NotFound(
+                f"Node {self.target} does not exist",
+                why=f"the datacenter has {known}",
+                todo="Choose one of these; see: racimo node list",
+            )
         if node.record.witness:
             raise Refused(f"Node {self.target} cannot run guests", why="it is a witness", todo="Choose another node")
         if self.vmid in services.host.vmids and not self.online:
-            raise Conflict(f"Guest {self.vmid} is running", todo="Migrate it online, or shut it down first")
+            raise Conflict(
+                f"Guest {self.vmid} is running",
+                why="an offline migration moves stopped guests only",
+                todo="Migrate it online, or shut it down first",
+            )
         if view.state not in (RunState.STOPPED, RunState.RUNNING, RunState.PAUSED):
             raise Conflict(f"Guest {self.vmid} is {view.state}", todo="Try again shortly")
 
@@ -200,17 +213,23 @@ class MigrateGuest(GuestOperation):
         async with services.busy.hold(self.vmid):
             view = await services.records.owned(self.vmid, self.epoch)
             if self.vmid not in services.host.vmids:
+                await self._refuse_local(services, view.guest.config)
+                path = f"/nodes/{self.target}/qemu/{self.vmid}/racimo/check"
+                await services.peers.call(self.target, "POST", path, timeout=CHECK_TIMEOUT)
                 await move_stopped(services, await services.settled(view), self.target, report)
                 return
-            local = await services.assembly.local_volumes(services.host.started_with(self.vmid).config)
-            if local:
-                raise Refused(
-                    f"Guest {self.vmid} cannot migrate to node {self.target}",
-                    why=f"{', '.join(local)} exist on node {services.node} only",
-                    todo="Move these disks to a storage that both nodes share",
-                )
+            await self._refuse_local(services, services.host.started_with(self.vmid).config)
             limits = await self._limits(services)
             await LiveMigration(services, view, self.target, limits, report).run()
+
+    async def _refuse_local(self, services: Lifecycle, config: Mapping[str, str]) -> None:
+        local = await services.assembly.local_volumes(config)
+        if local:
+            raise Refused(
+                f"Guest {self.vmid} cannot migrate to node {self.target}",
+                why=f"{', '.join(local)} exist on node {services.node} only",
+                todo="Move these disks to a storage that both nodes share",
+            )
 
     async def _limits(self, services: Lifecycle) -> MigrationLimits:
         if self.bwlimit is not None:

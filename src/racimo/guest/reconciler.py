@@ -160,6 +160,8 @@ class Reconciler:
         match judgement.verdict:
             case Verdict.LEAVE:
                 del self._told[vmid]
+                if guest is None or guest.node != self._life.node:
+                    await self._host.forget(vmid)
                 return True
             case Verdict.DESTROY:
                 await self._host.kill(vmid)

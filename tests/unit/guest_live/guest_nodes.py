@@ -73,6 +73,8 @@ class Wire:
         answer: JsonValue = None
         async with asyncio.timeout(timeout):
             match step:
+                case "check":
+                    await target.incoming.check(vmid)
                 case "incoming":
                     answer = place_to_json(await target.incoming.prepare(request_from_json(fields)))
                 case "resume":

@@ -26,7 +26,7 @@ from racimo.errors import (
 from racimo.guest.migration import LiveMigration
 from racimo.guest.migration_follow import MigrationLimits
 from racimo.guest.migration_status import migration_status
-from racimo.guest.operations import CreateGuest, MigrateGuest, StartGuest, StopGuest, SuspendGuest
+from racimo.guest.operations import CreateGuest, DestroyGuest, MigrateGuest, StartGuest, StopGuest, SuspendGuest
 from racimo.model.guest import Lock, RunState
 from racimo.model.lease import Lease, boottime_ns, write_lease
 from racimo.store.memory import MemoryStore
@@ -125,8 +125,6 @@ async def test_a_stopped_guest_does_not_move_where_it_could_never_start(place: D
 
 async def test_nothing_is_kept_of_a_guest_that_left_or_was_destroyed(place: Datacenter) -> None:
     source, target = await two_nodes(place)
-    source.follow()
-    target.follow()
     await source.run(MigrateGuest(vmid=100, target="n2"))
     async with asyncio.timeout(10):
         while source.paths.guest_run(100).exists():  # noqa: ASYNC110 - the reconciler does it a moment later

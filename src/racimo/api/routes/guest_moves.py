@@ -72,6 +72,15 @@ async def migrate(context: Context, parameters: Migrate) -> Upid:
 
 
 @routes.add(
+    "POST", "/nodes/{node}/qemu/{vmid}/racimo/check", permission=NODES, answers=Answers.NODE, parameters=OfGuest,
+    summary="Ask whether a stopped guest could be started here",
+)  # fmt: skip
+async def check(context: Context, parameters: OfGuest) -> None:
+    """Refused with the reason when it could not: a bridge, a storage or memory is missing."""
+    await context.services.need(MigrationTarget).check(parameters.vmid)
+
+
+@routes.add(
     "POST", "/nodes/{node}/qemu/{vmid}/racimo/incoming", permission=NODES, answers=Answers.NODE, parameters=Incoming,
     summary="Prepare to take a guest over", timeout=60,
 )  # fmt: skip
