@@ -1,4 +1,4 @@
-"""What tests of a standing lab share: the lab itself, the command line inside a node, and what can be seen from outside.
+"""What tests of a standing lab share: the lab, the command line inside a node, and what can be seen from outside.
 
 A lab stands for a whole module of tests; its fixture is synchronous, so each test keeps an event loop of its own.
 """
@@ -171,7 +171,10 @@ async def traces(lab: Lab, vmid: int) -> list[str]:
             continue
         root = node.files
         kept = [root / f"run/racimo/ha/{vmid}", root / f"run/racimo/guests/{vmid}"]
-        kept += [*root.glob(f"var/lib/racimo/images/**/vm-{vmid}-*"), *root.glob(f"var/lib/racimo/images/{vmid}")]
+        kept += [
+            *root.glob(f"var/lib/racimo/images/**/vm-{vmid}-*"),
+            *root.glob(f"var/lib/racimo/images/images/{vmid}"),
+        ]
         found += [f"{node.name}: {path.relative_to(root)}" for path in kept if path.exists()]
         units = await node.succeed(
             "systemctl", "list-units", "--all", "--plain", "--no-legend", f"racimo-guest-{vmid}*"
