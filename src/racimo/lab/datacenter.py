@@ -91,7 +91,10 @@ async def _witness(first: LabNode, node: LabNode) -> None:
 
 
 async def await_quorum(node: LabNode, members: int) -> None:
-    """Wait until the node sees that many members and a quorum. Raises ``Unreachable`` with what it saw last."""
+    """Wait until the node sees that many members, a quorum, and all the votes that so many can have.
+
+    Raises ``Unreachable`` with what it saw last.
+    """
     seen: JsonValue = None
     try:
         async with asyncio.timeout(QUORUM_TIMEOUT_S), api(node) as client:
@@ -106,7 +109,10 @@ def _quorate(status: JsonValue, members: int) -> bool:
     entries = [entry for entry in status if isinstance(entry, dict)] if isinstance(status, list) else []
     nodes = [entry for entry in entries if entry.get("type") == "node"]
     clusters = [entry for entry in entries if entry.get("type") == "cluster"]
-    return len(nodes) >= members and all(cluster.get("quorate") == 1 for cluster in clusters)
+    votes = 5 if members >= 5 else 3 if members >= 3 else 1
+    return len(nodes) >= members and all(
+        cluster.get("quorate") == 1 and cluster.get("votes_present") == votes for cluster in clusters
+    )
 
 
 def _names(nodes: list[LabNode]) -> str:
