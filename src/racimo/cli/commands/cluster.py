@@ -159,6 +159,8 @@ async def status(session: Session) -> Page:
     whole = next((entry for entry in entries if entry.text("type") == "cluster"), Row({}))
     nodes = [entry for entry in entries if entry.text("type") == "node"]
     lines = [("Datacenter", whole.text("name") or "none: this node stands alone"), ("Quorum", quorum(whole))]
+    if danger := next_failure(whole, nodes):
+        lines.append(("Beware", danger))
     return Page([Facts(lines, whole.fields), members(nodes)], answer)
 
 
@@ -174,6 +176,16 @@ def quorum(whole: Row) -> str:
         "" if whole.flag("quorate") else f": {whole.text('why') or 'nothing can be changed until more voters are back'}"
     )
     return f"{word} ({votes}){why}" if "votes_expected" in whole else word + why
+
+
+def next_failure(whole: Row, nodes: list[Row]) -> str:
+    """What to do before the next voter fails, where that would cost the quorum; empty where it would not."""
+    if not whole.flag("quorate") or int(whole.text("votes_present") or 0) > int(whole.text("votes_needed") or 0):
+        return ""
+    missing = [node.text("name") for node in nodes if node.flag("voter") and not node.flag("reachable")]
+    if missing:
+        return f"if one more voter fails, the quorum is lost; bring back {', '.join(missing)}"
+    return "if a voter fails, the quorum is lost; add nodes, or a witness: racimo cluster join-info --witness"
 
 
 def members(nodes: list[Row]) -> Table:
