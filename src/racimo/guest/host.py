@@ -97,7 +97,7 @@ class GuestHost:
         start = qemu_log.stat().st_size if qemu_log.exists() else 0
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._discard, vmid)
-            await self.units.start(UnitStart(vmid, launch.argv, qemu_log, launch.lease))
+            await self.units.start(UnitStart(vmid, launch.argv, qemu_log, launch.lease, launch.incarnation))
             pid = await self._pid(vmid)
             try:
                 if pid is None:

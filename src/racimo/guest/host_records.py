@@ -26,6 +26,8 @@ class GuestLaunch:
     """Written to the guest's run directory first: name to content, such as a cloud-init seed."""
     lease: Path | None = None
     """The lease file to check just before QEMU runs: set for HA guests."""
+    incarnation: str = ""
+    """Of the lease that the start was begun under; under another one the guest may run elsewhere by now."""
     incoming: bool = False
     """It waits for a migration."""
     config: Mapping[str, str] = field(default_factory=dict)

@@ -127,8 +127,9 @@ class Lifecycle:
             config = parse_config(view.guest.config)
             if config.template:
                 raise Refused(f"Guest {vmid} is a template", why="templates never run", todo="Clone it")
-            self.require_lease(view)
-            launch = replace(await self.assembly.plan(view.guest), config=view.guest.config)
+            lease = self.require_lease(view)
+            plan = await self.assembly.plan(view.guest)
+            launch = replace(plan, config=view.guest.config, incarnation=lease)
             view = await self._enter_or_doubt(view, RunState.STARTING)
             try:
                 await self.launch(view, launch)
@@ -210,24 +211,40 @@ class Lifecycle:
     # -- used by the reconciler and the migration too ------------------------------------------------------------
 
     async def launch(self, view: GuestView, launch: GuestLaunch) -> None:
-        """Start the process paused, under the lease when it is an HA guest: before and after."""
+        """Start the process paused, under the lease when it is an HA guest: before and after, and the same one.
+
+        Between two leases the guest may have been given to another node; a process that is there already the guard
+        kills then, one that is only about to begin it cannot.
+        """
         vmid = view.guest.vmid
         if view.ha or await self.layout.resources.find(view.guest.sid) is not None:
             view = replace(view, ha=True)
             self.marks.put(vmid)
-            self.require_lease(view)
-            launch = replace(launch, lease=self.host.paths.lease)
+            lease = self.require_lease(view, launch.incarnation)
+            launch = replace(launch, lease=self.host.paths.lease, incarnation=lease)
         await self.host.launch(launch)
-        self.require_lease(view)
+        self.require_lease(view, launch.incarnation)
 
-    def require_lease(self, view: GuestView) -> None:
-        """Raises ``Refused`` when the guest is an HA resource and this node holds no valid lease."""
-        if view.ha and not self.marks.lease_holds():
+    def require_lease(self, view: GuestView, incarnation: str = "") -> str:
+        """The incarnation whose lease an HA guest runs by here now; empty for another guest.
+
+        Raises ``Refused`` when this node holds no valid lease, or not that of ``incarnation``, where one is given.
+        """
+        if not view.ha:
+            return ""
+        held = self.marks.lease_in_force()
+        if not held or incarnation not in ("", held):
+            lost = (
+                "the node lost its HA lease meanwhile, and has another now"
+                if held
+                else "the node holds no valid HA lease"
+            )
             raise Refused(
                 f"Guest {view.guest.vmid} may not run on node {self.node} now",
-                why="it is an HA resource, and the node holds no valid HA lease",
+                why=f"it is an HA resource, and {lost}",
                 todo="See 'racimo ha status': the node may be cut off, or racimo-ha may not run",
             )
+        return held
 
     async def _stopped(self, vmid: int, epoch: int | None = None) -> GuestView:
         view = await self.records.owned(vmid, epoch)

@@ -21,7 +21,7 @@ class Marks:
         self._paths.ha_marks.mkdir(parents=True, exist_ok=True)
         (self._paths.ha_marks / str(vmid)).touch()
 
-    def lease_holds(self) -> bool:
-        """Whether this node may run HA guests at this moment."""
+    def lease_in_force(self) -> str:
+        """The incarnation by whose lease this node may run HA guests at this moment; empty when it may not."""
         lease = read_lease(self._paths.lease)
-        return lease is not None and lease.holds(boottime_ns())
+        return lease.incarnation if lease is not None and lease.holds(boottime_ns()) else ""

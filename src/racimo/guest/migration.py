@@ -146,6 +146,7 @@ class LiveMigration:
                 now = await self._life.records.find(self._vmid)
                 if now and now.guest.node == self._target and now.guest.epoch == self._epoch:
                     return  # an earlier attempt, whose answer was lost, had been written
+                self._maybe_committed = True  # somebody else acted: look who owns it before it goes on here
                 raise Conflict(
                     f"Guest {self._vmid} was not handed over",
                     why="its record was changed during the migration",

@@ -84,14 +84,18 @@ class MigrationTarget:
             view = await life.records.owned(vmid, epoch)
             if vmid not in life.host.vmids or life.host.started_with(vmid).epoch != epoch:
                 await self._give_up(view, await life.host.bury(vmid))
+            if view.state not in (RunState.RUNNING, RunState.PAUSED):
+                # Our move would have written one of these: HA gave the guest to this node meanwhile, with that epoch.
+                await self._give_up(view, f"its record says that it is {view.state}: somebody else moved it here")
+            ran = life.host.started_with(vmid).released
             try:
                 await self._loaded(vmid)
                 life.require_lease(view)
                 if view.state is not RunState.PAUSED:
                     await life.host.cont(vmid)
             except CommandRefused as error:
-                await self._give_up(view, str(error), ran=False)
-            except (OperationFailed, Refused) as error:
+                await self._give_up(view, str(error), ran=ran)  # a guest that ran and broke is refused to go on too
+            except (NotFound, OperationFailed, Refused) as error:
                 await self._give_up(view, str(error))
             life.host.advance(vmid, epoch)
 

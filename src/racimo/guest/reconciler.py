@@ -143,15 +143,16 @@ class Reconciler:
         """One look at one guest. Returns whether nothing is left in doubt."""
         process = await self._host.status(vmid)
         migrating = process is not None and await is_migrating(self._host, vmid)
+        # The lock before the record: once a migration's lock is gone, the record says how it ended.
+        lock = await self._life.records.lock(vmid) if process is not None else None
         view = await self._life.records.find(vmid)
         guest, runtime = (view.guest, view.runtime) if view else (None, None)
-        foreign = guest is not None and guest.node != self._life.node and process is not None
         judgement = judge(
             self._life.node,
             guest,
             runtime.record if runtime else None,
             process,
-            lock=await self._life.records.lock(vmid) if foreign else None,
+            lock=lock,
             migrating=migrating,
         )
         if judgement != self._told.get(vmid) and judgement.verdict is not Verdict.LEAVE:
@@ -181,6 +182,8 @@ class Reconciler:
     async def _resume(self, vmid: int, view: GuestView) -> bool:
         """The guest is ours and halted in, or busy with, a migration that nobody follows: it goes on here."""
         self._life.require_lease(view)
+        # The daemon before may have died while its move was on its way to the store: after this write it cannot come.
+        view = await self._life.records.enter(view, RunState.RUNNING)
         monitor = await self._host.monitor(vmid)
         await cancel_migration(monitor)
         if not (await monitor.status()).running:

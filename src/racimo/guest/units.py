@@ -23,12 +23,14 @@ OOM_SCORE_ADJUST = -100
 
 @dataclass(frozen=True, slots=True)
 class UnitStart:
-    """What a guest's unit runs. ``lease`` is set for HA guests only: the file to check just before QEMU runs."""
+    """What a guest's unit runs. ``lease`` is set for HA guests only: the file to check just before QEMU runs; it has to
+    be that of ``incarnation``, where one is given."""
 
     vmid: int
     argv: tuple[str, ...]
     log: Path
     lease: Path | None = None
+    incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Units(Protocol):
 
 def wrapped(start: UnitStart) -> list[str]:
     """The argv that checks the lease and then becomes QEMU; needs ``launch_environment``."""
-    lease = ["--lease", str(start.lease)] if start.lease else []
+    lease = ["--lease", str(start.lease), start.incarnation] if start.lease else []
     return [sys.executable, "-S", "-m", "racimo.guest.launch", *lease, "--", *start.argv]
 
 
