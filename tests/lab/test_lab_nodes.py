@@ -131,6 +131,15 @@ async def test_the_watchdog_resets_a_node_that_armed_it_and_feeds_it_no_more(mak
             await asyncio.sleep(0.05)
 
 
+async def test_the_watchdog_of_a_node_without_power_does_not_reset_it_after_its_next_start(make_lab: MakeLab) -> None:
+    lab = await make_lab(nodes=1, bare=True)
+    node = lab.nodes[0]
+    await node.succeed("python3", "-c", ARM.format("arm 1.5"))
+    assert await node.power_cut()
+    await node.boot(ready=False)
+    assert not await node.demand_leader().ended(2.5)
+
+
 async def test_the_watchdog_leaves_a_node_alone_that_disarmed_it(make_lab: MakeLab) -> None:
     lab = await make_lab(nodes=1, bare=True)
     node = lab.nodes[0]

@@ -9,7 +9,7 @@ import re
 import signal
 import socket
 import sys
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,7 +226,13 @@ class LabNode:
             if not await container.ended(END_TIMEOUT_S):
                 container.signal(signal.SIGKILL)
                 await self._await_end(container, END_TIMEOUT_S)
+            self._stop_watchdog()
             return True
+
+    def _stop_watchdog(self) -> None:
+        """A watchdog loses its power with its machine: one left armed would reset the node after its next start."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as voice, suppress(OSError):
+            voice.sendto(b"disarm", str(self.watchdog))  # nobody listens when there is no supervisor
 
     async def shut_down(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> None:
         """Switch it off in order: its services stop first. Raises ``OperationFailed`` when that takes too long."""
@@ -235,6 +241,7 @@ class LabNode:
             self.demand_leader().signal(SHUTDOWN_SIGNAL)
             if container is not None:
                 await self._await_end(container, timeout_s)
+            self._stop_watchdog()
 
     async def _await_end(self, container: Process, timeout_s: float) -> None:
         if not await container.ended(timeout_s):
