@@ -61,10 +61,19 @@ async def forget_node(layout: Layout, name: str) -> None:
     raise Conflict(f"The node '{name}' could not be removed", why="its records keep changing", todo="Try again")
 
 
-async def hand_over_guests(layout: Layout, name: str, target: str) -> list[int]:
+def seen_stopped(guest: Guest, runtime: Held[Runtime] | None) -> bool:
+    """Proof C: the owner itself wrote that the guest is stopped, for its present epoch; or it never ran."""
+    if runtime is None:
+        return True
+    record = runtime.record
+    return (record.state, record.node, record.epoch) == (RunState.STOPPED, guest.node, guest.epoch)
+
+
+async def hand_over_guests(layout: Layout, name: str, target: str, *, powered_off: bool) -> list[int]:
     """Give the guests of ``name`` to ``target``, each by one transaction that ends what ``name`` may do with it.
 
-    To be called only with a proof that ``name`` runs none of them. Returns their vmids.
+    ``powered_off``: an administrator vouches that ``name`` runs none of them. Without, ``Conflict`` for a guest that
+    was started since it was last looked at; always for one that came under HA. Returns their vmids.
     """
     moved: list[int] = []
     for held in await guests_of(layout, name):
@@ -72,8 +81,7 @@ async def hand_over_guests(layout: Layout, name: str, target: str) -> list[int]:
         stopped = Runtime(
             vmid=guest.vmid, node=target, epoch=guest.epoch, state=RunState.STOPPED, reason=f"taken over from {name}"
         )
-        runtime = await layout.runtimes.find(guest.vmid)
-        compares = [held.compare, runtime.compare if runtime else layout.runtimes.absent(guest.vmid)]
+        compares, runtime = await _still_stopped(layout, held, powered_off=powered_off)
         puts = [layout.guests.put(guest.vmid, guest, held), layout.runtimes.put(guest.vmid, stopped, runtime)]
         if await layout.store.txn(compares, puts) is None:
             raise Conflict(f"Guest {guest.vmid} was changed while it was handed over", todo="Try again")
@@ -81,15 +89,31 @@ async def hand_over_guests(layout: Layout, name: str, target: str) -> list[int]:
     return moved
 
 
-async def forget_guests(layout: Layout, name: str) -> list[int]:
+async def _still_stopped(
+    layout: Layout, held: Held[Guest], *, powered_off: bool
+) -> tuple[list[Compare], Held[Runtime] | None]:
+    """What to compare so that the guest is not taken from an owner that has just started it; its ``Runtime``."""
+    guest = held.record
+    runtime = await layout.runtimes.find(guest.vmid)
+    if not powered_off and not seen_stopped(guest, runtime):
+        raise Conflict(
+            f"Guest {guest.vmid} was started meanwhile",
+            why=f"{guest.node} lives, or did a moment ago",
+            todo="See that it is switched off, then say so with --powered-off",
+        )
+    unchanged = runtime.compare if runtime else layout.runtimes.absent(guest.vmid)
+    return [held.compare, unchanged, layout.resources.absent(guest.sid)], runtime
+
+
+async def forget_guests(layout: Layout, name: str, *, powered_off: bool) -> list[int]:
     """Delete the records of the guests of ``name``, as when their disks are lost with it. Returns their vmids."""
     gone: list[int] = []
     for held in await guests_of(layout, name):
         vmid, sid = held.record.vmid, held.record.sid
-        runtime = await layout.runtimes.find(vmid)
+        compares, runtime = await _still_stopped(layout, held, powered_off=powered_off)
         deletes = [held.key, *([runtime.key] if runtime else [])]
         deletes += [layout.outcomes.key(sid), layout.services.key(sid)]
-        if await layout.store.txn([held.compare], deletes=deletes) is None:
+        if await layout.store.txn(compares, deletes=deletes) is None:
             raise Conflict(f"Guest {vmid} was changed while it was deleted", todo="Try again")
         gone.append(vmid)
     return gone

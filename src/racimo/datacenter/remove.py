@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from racimo.datacenter.forget import forget_guests, forget_node, guests_of, hand_over_guests
+from racimo.datacenter.forget import forget_guests, forget_node, guests_of, hand_over_guests, seen_stopped
 from racimo.datacenter.liveness import sign_of_life
 from racimo.datacenter.voter_keeper import assign_members
-from racimo.errors import BadParameter, Conflict, Refused
-from racimo.model.guest import Guest, RunState
+from racimo.errors import BadParameter, Conflict, NotFound, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,7 +43,7 @@ async def remove(
     Raises ``NotFound``, ``Refused`` for one that lives or for guests without a place to go, ``StoreUnavailable``
     without quorum. Broken off half-way, it can be run again.
     """
-    node = await layout.nodes.get(request.node)
+    node = await _find(layout, request.node)
     if node.name == own:
         raise Refused(
             f"The node '{own}' cannot remove itself",
@@ -68,14 +67,26 @@ async def remove(
         report.log(f"Dropped the vote of {node.name}")
     report.progress(0.6, "its guests")
     if request.guests_to:
-        for vmid in await hand_over_guests(layout, node.name, request.guests_to):
+        for vmid in await hand_over_guests(layout, node.name, request.guests_to, powered_off=request.powered_off):
             report.log(f"Guest {vmid} belongs to {request.guests_to} now")
     elif request.forget_guests:
-        for vmid in await forget_guests(layout, node.name):
+        for vmid in await forget_guests(layout, node.name, powered_off=request.powered_off):
             report.log(f"Deleted guest {vmid} from the records; its disks were not touched")
     await forget_node(layout, node.name)
     report.log(f"Removed the node {node.name}; its certificate is refused from now on")
     report.progress(1.0)
+
+
+async def _find(layout: Layout, name: str) -> Node:
+    held = await layout.nodes.find(name)
+    if held is None:
+        known = ", ".join(sorted(node.name for node in await layout.nodes.records()))
+        raise NotFound(
+            f"Node '{name}' does not exist",
+            why=f"the datacenter has {known}",
+            todo="See its nodes with: racimo cluster status",
+        )
+    return held.record
 
 
 async def _check_guests(layout: Layout, request: RemoveRequest) -> None:
@@ -101,19 +112,10 @@ async def _check_guests(layout: Layout, request: RemoveRequest) -> None:
             why=", ".join(under_ha),
             todo="Wait until HA has recovered them elsewhere, or first: racimo ha remove " + under_ha[0],
         )
-    unsure = [guest for guest in guests if not await _seen_stopped(layout, guest)]
+    unsure = [guest for guest in guests if not seen_stopped(guest, await layout.runtimes.find(guest.vmid))]
     if unsure and not request.powered_off:
         raise Refused(
             f"Nobody knows that the guests of '{request.node}' have stopped",
             why=f"{', '.join(str(guest.vmid) for guest in unsure)} ran when it was last heard of",
             todo="See that it is switched off, then say so with --powered-off",
         )
-
-
-async def _seen_stopped(layout: Layout, guest: Guest) -> bool:
-    """Proof C: the owner itself wrote that the guest is stopped, for its present epoch; or it never ran."""
-    runtime = await layout.runtimes.find(guest.vmid)
-    if runtime is None:
-        return True
-    record = runtime.record
-    return (record.state, record.node, record.epoch) == (RunState.STOPPED, guest.node, guest.epoch)

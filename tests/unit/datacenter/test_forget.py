@@ -1,0 +1,46 @@
+"""What is taken from a node that is removed, while it may still act."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from racimo.datacenter.forget import forget_guests, hand_over_guests
+from racimo.errors import Conflict
+from racimo.model.guest import Guest, RunState, Runtime
+from racimo.model.ha import Resource
+from racimo.store.layout import Layout
+from racimo.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def layout() -> AsyncIterator[Layout]:
+    store = MemoryStore()
+    layout = Layout(store)
+    await layout.guests.create(100, Guest(vmid=100, node="n3"))
+    yield layout
+    await store.close()
+
+
+async def test_a_guest_that_its_node_has_just_started_is_not_taken_from_it(layout: Layout) -> None:
+    """It was stopped when it was looked at; its node cannot be seen from here, but still writes to the store."""
+    await layout.runtimes.create(100, Runtime(vmid=100, node="n3", epoch=1, state=RunState.STARTING))
+    with pytest.raises(Conflict, match="was started meanwhile"):
+        await hand_over_guests(layout, "n3", "n2", powered_off=False)
+    with pytest.raises(Conflict, match="was started meanwhile"):
+        await forget_guests(layout, "n3", powered_off=False)
+    assert await hand_over_guests(layout, "n3", "n2", powered_off=True) == [100]
+    assert (await layout.guests.get(100)).epoch == 2
+
+
+async def test_a_guest_that_has_just_come_under_ha_is_left_to_it(layout: Layout) -> None:
+    await layout.resources.create("vm:100", Resource(sid="vm:100"))
+    with pytest.raises(Conflict):
+        await hand_over_guests(layout, "n3", "n2", powered_off=True)
+    with pytest.raises(Conflict):
+        await forget_guests(layout, "n3", powered_off=True)
+    assert (await layout.guests.get(100)).node == "n3"
