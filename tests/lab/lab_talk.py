@@ -109,7 +109,7 @@ async def refused(
     return said
 
 
-async def call(node: LabNode, method: str, path: str, **parameters: Any) -> Any:
+async def call(node: LabNode, method: str, path: str, /, **parameters: Any) -> Any:
     """Call the API of a node over its socket, and wait for the task that it begins."""
     async with api(node) as client:
         ask = {"get": client.get, "post": client.post, "put": client.put, "delete": client.delete}[method]

@@ -79,7 +79,11 @@ class Inventory:
         """One guest. Raises ``NotFound``."""
         held = self._guests.find(vmid)
         if held is None:
-            raise NotFound(f"Guest {vmid} does not exist", todo="See the guests: racimo guest list")
+            raise NotFound(
+                f"Guest {vmid} does not exist",
+                why="no node of the datacenter has it",
+                todo="See the guests: racimo guest list",
+            )
         return held.record
 
     def state(self, guest: Guest) -> str:

@@ -89,7 +89,12 @@ class Peers:
             raise Conflict(f"Node '{node}' asked itself over the network", why="a call for it is answered here")
         place = self._directory().get(node)
         if place is None:
-            raise NotFound(f"Node '{node}' does not exist", todo="See the nodes: racimo node list")
+            known = ", ".join(sorted(self._directory()))
+            raise NotFound(
+                f"Node '{node}' does not exist",
+                why=f"the datacenter has {known}",
+                todo="See the nodes: racimo node list",
+            )
         url = URL.build(scheme="https", host=place[0], port=place[1], path=path, query_string=query, encoded=True)
         session = self._session(node, pooled=method == "GET")
         return await exchange(

@@ -13,7 +13,7 @@ from racimo.cli.exits import ExitCode, error_document, error_lines, exit_code
 from racimo.cli.interrupts import Interrupts
 from racimo.cli.session import Session, is_upid
 from racimo.cli.view import Done, View
-from racimo.errors import Cancelled, RacimoError
+from racimo.errors import BadRequest, Cancelled, RacimoError
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -66,6 +66,8 @@ def run(invocation: Invocation, work: Work) -> int:
     try:
         return asyncio.run(_perform(invocation, work))
     except RacimoError as error:
+        if isinstance(error, BadRequest) and not error.todo:
+            error.todo = f"See what it takes: {invocation.name} --help"
         tell_error(error, json_output=invocation.json_output)
         return exit_code(error)
     except asyncio.CancelledError:
@@ -155,7 +157,8 @@ async def _finish(invocation: Invocation, session: Session, started: Started, in
             print_json({"upid": upid, "status": "running", "detached": True})
         return ExitCode.CANCELLED
     except RacimoError as error:
-        error.todo = error.todo or f"racimo task log {upid}"
+        if not isinstance(error, BadRequest):
+            error.todo = error.todo or f"racimo task log {upid}"
         raise
     document: Json = {"upid": upid, "status": end.status, "exitstatus": end.exitstatus}
     _show(invocation, Done(_with_warnings(started.done, end.exitstatus), document, started.then))

@@ -24,7 +24,7 @@ async def guests_of(layout: Layout, node: str) -> list[Held[Guest]]:
 
 
 async def forget_node(layout: Layout, name: str) -> None:
-    """Delete the node's record, heartbeat, status and locks, and its name in the storages, in one transaction.
+    """Delete the node's record, heartbeat, status, daemon and locks, and its name in the storages, in one transaction.
 
     Its guests must be gone. Raises ``Conflict`` when one came meanwhile. Nothing happens if the node is not there.
     """
@@ -36,8 +36,12 @@ async def forget_node(layout: Layout, name: str) -> None:
         compares: list[Compare] = [node.compare] if node else []
         puts: list[Put] = []
         deletes = [node.key] if node else []
-        for one in (await layout.heartbeats.find(name), await layout.node_statuses.find(name)):
-            deletes += [one.key] if one else []
+        beat, status, daemon = (
+            await layout.heartbeats.find(name),
+            await layout.node_statuses.find(name),
+            await layout.daemons.find(name),
+        )
+        deletes += [one.key for one in (beat, status, daemon) if one is not None]
         term = await layout.manager.find("term")
         if term is not None and term.record.node == name:
             compares.append(term.compare)
@@ -120,12 +124,17 @@ async def forget_guests(layout: Layout, name: str, *, powered_off: bool) -> list
 
 
 async def sweep_ghosts(layout: Layout) -> list[str]:
-    """Delete heartbeats and statuses of nodes that are no more, such as one written just as its node was removed."""
+    """Delete heartbeats, statuses and daemons of nodes that are no more, such as one written as its node was removed."""
     nodes = await layout.nodes.all()
-    swept: list[str] = []
-    beats, statuses = await layout.heartbeats.all(), await layout.node_statuses.all()
-    for name in sorted((beats.keys() | statuses.keys()) - nodes.keys()):
-        keys = [layout.heartbeats.key(name)] * (name in beats) + [layout.node_statuses.key(name)] * (name in statuses)
-        if await layout.store.txn([layout.nodes.absent(name)], deletes=keys) is not None:
-            swept.append(name)
-    return swept
+    kept: dict[str, list[str]] = {}
+    for name, beat in (await layout.heartbeats.all()).items():
+        kept.setdefault(name, []).append(beat.key)
+    for name, status in (await layout.node_statuses.all()).items():
+        kept.setdefault(name, []).append(status.key)
+    for name, daemon in (await layout.daemons.all()).items():
+        kept.setdefault(name, []).append(daemon.key)
+    return [
+        name
+        for name in sorted(kept.keys() - nodes.keys())
+        if await layout.store.txn([layout.nodes.absent(name)], deletes=kept[name]) is not None
+    ]

@@ -60,6 +60,7 @@ async def test_a_guest_lives_and_leaves_nothing_behind(lab: Lab, vmid: int) -> N
     await until("the guest's agent", lambda: answers(lab, vmid))
     await well(n2, "guest", "reboot", number)
     await written(lab, vmid)
+    await until("the guest's agent: a guest that still boots sees no power button", lambda: answers(lab, vmid))
     await well(n2, "guest", "shutdown", number)
     assert await state_of(lab, vmid) == "stopped"
     assert guest_processes(lab, vmid) == []

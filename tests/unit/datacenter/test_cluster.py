@@ -14,6 +14,7 @@ from racimo.datacenter.witness import become_witness, stop_witnessing
 from racimo.errors import Refused, StoreUnavailable, Unauthorised
 from racimo.model.guest import Guest, Lock, RunState, Runtime
 from racimo.model.ha import Heartbeat, NodeHealth, NodeStatus
+from racimo.model.node import Daemon
 from racimo.store.layout import ROOT
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ async def test_a_dead_voter_is_removed_and_a_spare_votes_in_its_place(lot: Lot, 
     await layout.heartbeats.create("n2", Heartbeat(node="n2", incarnation="x", sequence=7))
     await layout.node_statuses.create("n2", NodeStatus(node="n2", health=NodeHealth.UNKNOWN))
     await layout.locks.create("guests/100", Lock(subject="guests/100", node="n2", incarnation="x", task="t"))
+    await layout.daemons.create("n2", Daemon(node="n2", incarnation="x"))
     await second.die()
     await first.of.remove(RemoveRequest(node="n2"), report)
     await first.until("the spare votes", voting("n1", "n3", "n4"))

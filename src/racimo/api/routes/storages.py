@@ -90,7 +90,11 @@ async def create_storage(context: Context, parameters: NewStorage) -> dict[str, 
     try:
         await context.services.layout.storages.create(storage.id, storage)
     except AlreadyExists as error:
-        raise AlreadyExists(f"storage ID '{storage.id}' already defined", todo="Choose another id") from error
+        raise AlreadyExists(
+            f"storage ID '{storage.id}' already defined",
+            why="ids are unique in the datacenter",
+            todo="Choose another id; see: racimo storage list",
+        ) from error
     return {"storage": storage.id, "type": storage.type}
 
 
@@ -158,9 +162,14 @@ def shown(storage: Storage) -> dict[str, JsonValue]:
 
 
 def _defined(context: Context, storage_id: str) -> Storage:
-    storage = context.services.need(Inventory).storages().get(storage_id)
+    known = context.services.need(Inventory).storages()
+    storage = known.get(storage_id)
     if storage is None:
-        raise NotFound(f"storage '{storage_id}' does not exist", todo="See the storages: racimo storage list")
+        raise NotFound(
+            f"storage '{storage_id}' does not exist",
+            why=f"the datacenter has {', '.join(sorted(known)) or 'none'}",
+            todo="See the storages: racimo storage list",
+        )
     return storage
 
 
@@ -184,7 +193,11 @@ def _check_nodes(context: Context, storage: Storage) -> None:
     known = context.services.need(Inventory).nodes()
     for node in storage.nodes:
         if node not in known:
-            raise NotFound(f"node '{node}' does not exist", todo=f"The nodes are {', '.join(sorted(known))}")
+            raise NotFound(
+                f"node '{node}' does not exist",
+                why=f"the datacenter has {', '.join(sorted(known))}",
+                todo="See the nodes: racimo node list",
+            )
 
 
 def _storages_of(config: dict[str, str]) -> set[str]:
