@@ -124,7 +124,7 @@ async def forget_guests(layout: Layout, name: str, *, powered_off: bool) -> list
 
 
 async def sweep_ghosts(layout: Layout) -> list[str]:
-    """Delete heartbeats, statuses and daemons of nodes that are no more, such as one written as its node was removed."""
+    """Delete heartbeats, statuses and daemons of nodes that are no more, written as they were removed."""
     nodes = await layout.nodes.all()
     kept: dict[str, list[str]] = {}
     for name, beat in (await layout.heartbeats.all()).items():

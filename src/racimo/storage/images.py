@@ -51,7 +51,11 @@ class ImageInfo:
 async def image_info(path: Path, image_format: str | None = None) -> ImageInfo:
     """Look at an image, in use or not; its format is found out unless given. ``NotFound`` if there is none."""
     if not await asyncio.to_thread(os.path.exists, path):
-        raise NotFound(f"The image {path} does not exist")
+        raise NotFound(
+            f"The image {path} does not exist",
+            why="there is no such file on this node",
+            todo="Name a file that this node can read",
+        )
     given = ["-f", image_format] if image_format else []
     found: dict[str, Any] = json.loads(await _run("info", "--output=json", "-U", *given, str(path)))
     specific = found.get("format-specific", {}).get("data", {})
