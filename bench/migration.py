@@ -98,6 +98,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--json", action="store_true", help="As ever: it prints JSON alone.")
     parser.add_argument("--memory", type=int, default=256, help="MiB")
     options = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
