@@ -51,11 +51,19 @@ class Lifecycle:
     """What the node ``node`` does with its guests. ``host`` has the processes, ``assembly`` what they are made of."""
 
     def __init__(
-        self, layout: Layout, host: GuestHost, assembly: Assembly, peers: Peer, *, node: str, hypervisor: Hypervisor
+        self,
+        layout: Layout,
+        host: GuestHost,
+        assembly: Assembly,
+        peers: Peer,
+        *,
+        node: str,
+        hypervisor: Hypervisor,
+        node_id: str = "",
     ) -> None:
         self.hypervisor = hypervisor
         self.layout, self.host, self.assembly, self.peers, self.node = layout, host, assembly, peers, node
-        self.records = GuestRecords(layout, node)
+        self.records = GuestRecords(layout, node, node_id=node_id)
         self.marks = Marks(host.paths)
         self.busy = Busy()
 

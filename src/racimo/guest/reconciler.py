@@ -148,7 +148,8 @@ class Reconciler:
         view = await self._life.records.find(vmid)
         guest, runtime = (view.guest, view.runtime) if view else (None, None)
         judgement = judge(
-            self._life.node,
+            # The guests of a node that was removed are not ours, though another node may have our name now.
+            self._life.node if await self._life.records.is_member() else "",
             guest,
             runtime.record if runtime else None,
             process,

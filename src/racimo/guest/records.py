@@ -40,17 +40,25 @@ class GuestView:
 
 
 class GuestRecords:
-    """The records of guests, as the node ``node`` reads and writes them."""
+    """The records of guests, as the node ``node`` reads and writes them; ``node_id`` is its own id, if it knows it."""
 
-    def __init__(self, layout: Layout, node: str, clock: Callable[[], float] = time.time) -> None:
-        self.layout, self.node, self._clock = layout, node, clock
+    def __init__(self, layout: Layout, node: str, clock: Callable[[], float] = time.time, *, node_id: str = "") -> None:
+        self.layout, self.node, self._clock, self._node_id = layout, node, clock, node_id
+
+    async def is_member(self) -> bool:
+        """Whether the datacenter's node of this name is this very machine: not one that was removed and replaced."""
+        if not self._node_id:
+            return True
+        held = await self.layout.nodes.find(self.node)
+        return held is not None and held.record.id == self._node_id
 
     async def find(self, vmid: int) -> GuestView | None:
         """The guest's records, or None when there is no such guest."""
+        # In this order: whoever moves the guest after the first read writes its Runtime, and our compare fails.
+        runtime = await self.layout.runtimes.find(vmid)
         held = await self.layout.guests.find(vmid)
         if held is None:
             return None
-        runtime = await self.layout.runtimes.find(vmid)
         return GuestView(held, runtime, await self.layout.resources.find(held.record.sid) is not None)
 
     async def view(self, vmid: int) -> GuestView:
@@ -63,6 +71,12 @@ class GuestRecords:
     async def owned(self, vmid: int, epoch: int | None = None) -> GuestView:
         """The records of a guest of this node; with ``epoch``, of that epoch. Raises ``NotFound``, ``Conflict``."""
         view = await self.view(vmid)
+        if not await self.is_member():
+            raise Conflict(
+                f"This machine is not the node {self.node} of the datacenter any more",
+                why="that node was removed; another may have its name by now",
+                todo="Run here: racimo cluster leave --force; then join again",
+            )
         if view.guest.node != self.node:
             raise Conflict(
                 f"Guest {vmid} does not belong to node {self.node}",

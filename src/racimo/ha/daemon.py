@@ -35,10 +35,13 @@ class HaNode:
     observer_kind: ClassVar[type[Observer]] = Observer
     commit_kind: ClassVar[type[Commit]] = Commit
 
-    def __init__(self, node: str, store: Store, keeper: Keeper, operations: NodeOperations, clock: Clock) -> None:
+    def __init__(
+        self, node: str, store: Store, keeper: Keeper, operations: NodeOperations, clock: Clock, node_id: str = ""
+    ) -> None:
         self.node, self.clock = node, clock
         self.view = View(store, clock)
         self.holder = self.holder_kind(node, self.view.layout, keeper, clock, self.profile)
+        self.holder.node_id = node_id
         self.observer = self.observer_kind(self.profile().beat, clock.monotonic())
         self.manager = Manager(node, self.view, self.observer, self.holder, clock, self.commit_kind)
         self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+UNDER_WAY = 100
+"""Numbers that a process passes over which carries on with the incarnation of the one before: heartbeats of that one
+may still be on their way to the store, and one of those must not be taken for an own one that was sent later."""
+
 
 class Fenced(Exception):
     """The store holds another heartbeat than ours, or none: another node may have our guests."""
@@ -64,11 +68,13 @@ class Holder:
         self, node: str, layout: Layout, keeper: LeaseKeeper, clock: Clock, profile: Callable[[], Profile]
     ) -> None:
         self.node, self.keeper, self.clock, self.profile = node, keeper, clock, profile
-        self._heartbeats = layout.heartbeats
+        self._heartbeats, self._nodes = layout.heartbeats, layout.nodes
         self._store, self._key = layout.store, layout.heartbeats.key(node)
         self.incarnation, self.sequence = "", 0
         self.lease: Lease | None = None
         self.leaving = False
+        self.node_id = ""
+        """This machine's own id, if it knows it: one that was removed shows no life in the name of its successor."""
         self.acknowledged: Callable[[int], None] = lambda revision: None
         """Called with the revision of each heartbeat that was acknowledged."""
         self._revision, self._acked = ABSENT, 0
@@ -177,19 +183,25 @@ class Holder:
             try:
                 async with asyncio.timeout(self.profile().write_timeout):
                     held = await self._heartbeats.find(self.node)
+                    member = await self._is_member()  # in this order: a successor's heartbeat fails our compare
             except (StoreError, TimeoutError) as error:
                 log.info("no heartbeat yet: the store does not answer", why=str(error))
                 await self.clock.sleep(self.profile().beat)
                 continue
             lease = self.keeper.read()
-            if held is not None and lease is not None and self._goes_on(held.record, lease):
+            if member and held is not None and lease is not None and self._goes_on(held.record, lease):
                 self.incarnation, self.lease = lease.incarnation, lease
-                self.sequence, self._acked = max(held.record.sequence, lease.sequence) + 1, lease.sequence
+                self.sequence = max(held.record.sequence, lease.sequence) + UNDER_WAY
+                self._acked = lease.sequence
                 self._revision = held.revision
                 log.info("carrying on with the lease of the process before", incarnation=self.incarnation)
                 return
             self.lease = None
             self.keeper.remove()
+            if not member:
+                log.warning("no heartbeat: this machine is not that node of the datacenter any more", node=self.node)
+                await self.clock.sleep(self.profile().beat)
+                continue
             if self._guarded() and not self.keeper.guests():
                 self.incarnation, self.sequence, self._acked = uuid.uuid4().hex[:16], 0, 0
                 self._revision = held.revision if held else ABSENT
@@ -202,6 +214,13 @@ class Holder:
                 guard_silent_s=self._guard_silence(),
             )
             await self.clock.sleep(0.2)
+
+    async def _is_member(self) -> bool:
+        """Whether the datacenter's node of this name is this very machine."""
+        if not self.node_id:
+            return True
+        node = await self._nodes.find(self.node)
+        return node is not None and node.record.id == self.node_id
 
     @staticmethod
     def _goes_on(heartbeat: Heartbeat, lease: Lease) -> bool:

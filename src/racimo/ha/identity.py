@@ -25,6 +25,7 @@ class Identity:
     name: str
     clustered: bool
     endpoints: tuple[str, ...]
+    id: str = ""
 
 
 _adapter = TypeAdapter(Identity)

@@ -61,7 +61,7 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
         stack.push_async_callback(client.close)
         keeper = LocalKeeper(paths)
         stack.callback(keeper.close)
-        node = HaNode(identity.name, store, keeper, client, clock)
+        node = HaNode(identity.name, store, keeper, client, clock, identity.id)
         await serve_status(node, paths.ha_socket, stack)
         running = asyncio.create_task(node.run(), name="ha")
         ends = [asyncio.create_task(end.wait()), asyncio.create_task(file.changed(identity))]

@@ -78,7 +78,13 @@ class Session:
         self.volumes = Volumes(self.inventory.storages, name)
         self.assembly = NodeAssembly(self.volumes, machine.hypervisor, paths, name, machine.memory)
         self.lifecycle = Lifecycle(
-            self.layout, machine.guests, self.assembly, machine.peers, node=name, hypervisor=machine.hypervisor
+            self.layout,
+            machine.guests,
+            self.assembly,
+            machine.peers,
+            node=name,
+            hypervisor=machine.hypervisor,
+            node_id=identity.id,
         )
         self.reconciler = Reconciler(self.lifecycle)
         self.resources = HaResources(self.layout, self._mark)

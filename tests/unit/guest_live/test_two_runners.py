@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -193,3 +194,35 @@ async def test_a_source_whose_record_was_changed_does_not_let_the_guest_run(plac
     with pytest.raises(Conflict, match="was not handed over"):
         await source.run(MigrateGuest(vmid=100, target="n2"))
     assert let_run == []
+
+
+async def test_a_command_that_reads_while_its_guest_is_moved_does_not_write_over_the_new_owner(
+    place: Datacenter,
+) -> None:
+    """It reads the guest as its own; the guest is moved; then it would read, and compare with, the new record."""
+    store = place.use(EventfulStore())
+    source, _ = await two_nodes(place)
+    view = await source.life.records.view(100)
+
+    async def move() -> None:
+        assert await source.life.records.move(view, "n2", RunState.RUNNING, "")
+
+    store.after_get[source.layout.guests.key(100)] = move
+    with pytest.raises(Conflict):
+        await source.life.stop(100, Silent())
+    runtime = await source.layout.runtimes.get(100)
+    assert (runtime.node, runtime.epoch, runtime.state) == ("n2", 2, RunState.RUNNING)
+
+
+async def test_a_removed_machine_leaves_the_guests_of_its_namesake_alone(place: Datacenter) -> None:
+    """n1 was removed and replaced by a machine of the same name, which runs the guest; the old n1 is switched on."""
+    old = await place.add("n1")
+    await old.run(CreateGuest(vmid=100, config={**CONFIG, "virtio0": place.boot_disk(HALT)}))
+    view = await old.life.records.view(100)
+    await old.life.records.enter(await old.life.records.enter(view, RunState.STARTING), RunState.RUNNING)
+    await place.layout.nodes.update("n1", lambda node: replace(node, id="another"))
+    old.life.records._node_id = "id-n1"
+    await old.reconciler.once()
+    with pytest.raises(Conflict, match="is not the node n1 of the datacenter any more"):
+        await old.run(StartGuest(vmid=100))
+    assert (await old.layout.runtimes.get(100)).state is RunState.RUNNING and old.host.vmids == frozenset()
