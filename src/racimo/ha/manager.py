@@ -34,6 +34,8 @@ CANDIDATES = 7
 IDLE_S = 1.0
 """How often a candidate looks when nothing happens and nothing is due: the election of a manager may be."""
 RETRY_S = 0.3
+DOUBT_AFTER = 3
+"""So many decisions overtaken in a row, and it is the view that is in doubt: an event of the watch may be missing."""
 
 
 class Manager:
@@ -53,6 +55,7 @@ class Manager:
         self._wake = asyncio.Event()
         self._term = 0
         self._committed = 0
+        self._overtaken = 0
         self.last_turn_s = 0.0
         view.listen_to_news(self._wake.set)
 
@@ -191,9 +194,14 @@ class Manager:
         revision = await self.view.store.txn(*commit.transaction(decision))
         if revision is None:
             log.info("a decision was overtaken", decision=decision.why, about=decision.subject)
+            self._overtaken += 1
             if isinstance(decision, Fence):
                 self.view.restart(f"a newer heartbeat of {decision.node} than the one in view")
+            elif self._overtaken >= DOUBT_AFTER:
+                self._overtaken = 0
+                self.view.restart(f"decisions about {decision.subject} are overtaken again and again")
             return False
+        self._overtaken = 0
         self._committed = max(self._committed, revision)
         log.info(decision.why, about=decision.subject, term=self._term)
         return True

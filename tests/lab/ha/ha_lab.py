@@ -167,6 +167,19 @@ class HaLab:
                 return at
         raise AssertionError(f"{node.name} was not commanded to start the guest")
 
+    async def account(self) -> str:
+        """What each node's HA says of itself and did last, for the message of a test that failed."""
+        told = []
+        for node in self.nodes:
+            told.append(f"== {node.name}, {'on' if node.leader else 'off'}")
+            with suppress(RacimoError):
+                told.append(str(await self.ha(node)))
+                told.append(str(await self.service(node)))
+            with suppress(RacimoError):
+                units = ("-u", "racimo-ha", "-u", "racimo-node")
+                told.append(await run(*node.journalctl(*units, "-o", "short-precise", "-n", "40")))
+        return "\n".join(told)
+
     # what is done
 
     async def at_rest(self) -> None:
@@ -213,7 +226,10 @@ class HaLab:
             done = [each.node for each in processes] == [node.name] and service.get("state") == "started"
             return True if done and service.get("node") == node.name else None
 
-        await until(f"the guest migrated to {node.name}", there, 60)
+        try:
+            await until(f"the guest migrated to {node.name}", there, 60)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{await self.account()}") from None
         await self.writes()
 
     @asynccontextmanager
@@ -254,7 +270,10 @@ class HaLab:
         async def another() -> GuestProcess | None:
             return next((each for each in guest_processes(self.lab, VMID) if each.pid != old.pid), None)
 
-        process = await until(f"the guest started after {old}", another, FAILOVER_TIMEOUT_S)
+        try:
+            process = await until(f"the guest started after {old}", another, FAILOVER_TIMEOUT_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{await self.account()}") from None
         target = self.node(process.node)
         last = max((entry.seq for node in self.nodes if (entry := last_acknowledgement(node, VMID))), default=0)
         if switch_on:

@@ -442,3 +442,16 @@ async def test_what_cannot_be_put_under_ha_or_moved_says_why(one: OneNode) -> No
     with pytest.raises(NotFound, match="not an HA resource"):
         await resources.get("vm:101")
     assert (await resources.get("vm:100")).state == "queued"
+
+
+async def test_a_manager_whose_decisions_are_overtaken_again_and_again_reads_its_view_anew(one: OneNode) -> None:
+    async with one.runs():
+        await one.until(lambda: one.ha.manager.manages, "a manager")
+        await one.layout.resources.create("vm:100", Resource(sid="vm:100"))
+        await one.until(lambda: "vm:100" in one.ha.view.services, "the service")
+        stale = one.ha.view.services["vm:100"]
+        await one.until(lambda: one.operations.commands == [("start", 100, 1)], "the start")
+        await one.until(lambda: one.ha.view.services["vm:100"].record.state is ServiceState.STARTED, "started")
+        one.ha.view.services["vm:100"] = replace(stale, record=one.ha.view.services["vm:100"].record)  # an event lost
+        await HaResources(one.layout, _marks(one.desk)).change("100", requested=Requested.STOPPED)
+        await one.until(lambda: one.ha.view.services["vm:100"].record.state is ServiceState.STOPPED, "stopped")
