@@ -50,7 +50,11 @@ async def leave(host: Host, store: Store, quorum: Quorum, report: Report, *, for
     """
     identity = read_identity(host.paths)
     if not identity.clustered:
-        raise NotClustered(f"The node '{identity.name}' stands alone already")
+        raise NotClustered(
+            f"The node '{identity.name}' stands alone already",
+            why="it is in no cluster that it could leave",
+            todo="Nothing is to be done; to join one: racimo cluster join TEXT",
+        )
     layout = Layout(store)
     if force:
         report.log("Leaving without asking the others")
@@ -146,6 +150,13 @@ async def _mark_leaving(layout: Layout, name: str, *, leaving: bool) -> None:
 async def _leave_as_last(host: Host, store: Store, identity: Identity, report: Report) -> Store:
     """Take all records, guests included, back to SQLite."""
     layout = Layout(store)
+    protected = await layout.resources.all()
+    if protected:
+        raise Refused(
+            f"The node '{identity.name}' cannot stand alone yet",
+            why=f"{', '.join(sorted(protected))} are under HA, which a node that stands alone does not have",
+            todo=f"First: racimo ha remove {min(protected)}",
+        )
     report.progress(0.2, "copying the records")
     datacenter, node = await layout.datacenter.hold(SETTINGS), await layout.nodes.hold(identity.name)
     listing = await store.list(ROOT)
