@@ -213,8 +213,9 @@ class Lifecycle:
         async with self.busy.hold(vmid):
             view = await self._running(vmid)
             self.require_lease(view)
+            view = await self._enter_or_doubt(view, RunState.RUNNING)  # first: a late move must fail its compare
             await self.host.cont(vmid)
-            await self._note(view, RunState.RUNNING, report)
+            report.log(f"guest {view.guest.vmid} runs on")
 
     # -- used by the reconciler and the migration too ------------------------------------------------------------
 

@@ -200,6 +200,8 @@ class MigrateGuest(GuestOperation):
             )
         if node.record.witness:
             raise Refused(f"Node {self.target} cannot run guests", why="it is a witness", todo="Choose another node")
+        if node.record.leaving:
+            raise Refused(f"Node {self.target} takes no guests", why="it is leaving", todo="Choose another node")
         if self.vmid in services.host.vmids and not self.online:
             raise Conflict(
                 f"Guest {self.vmid} is running",

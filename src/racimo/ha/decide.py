@@ -50,6 +50,7 @@ def _online(snapshot: Snapshot, now: float) -> frozenset[str]:
         for name in _members(snapshot)
         if name in snapshot.heartbeats
         and not snapshot.heartbeats[name].leaving
+        and not snapshot.nodes[name].leaving
         and (sighting := snapshot.sightings.get(name)) is not None
         and now < sighting.suspect
     )
