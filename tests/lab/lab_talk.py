@@ -116,7 +116,7 @@ async def call(node: LabNode, method: str, path: str, /, **parameters: Any) -> A
         return await finish(client, await ask(path, parameters))
 
 
-async def until(what: str, holds: Callable[[], Awaitable[Any]], timeout_s: float = 30.0) -> Any:
+async def until(what: str, holds: Callable[[], Awaitable[Any]], timeout_s: float = 90.0) -> Any:
     """Ask again until the answer is true; it is returned."""
     last: Any = None
     try:

@@ -27,8 +27,8 @@ ASK_S = 15.0
 CONSEQUENCES = (
     "this node becomes the only voter; changes that only the lost voters had are gone; the other voters of old must "
     "not come back with their old data as long as this is not done: a majority of them would go on as a second, older "
-    "cluster. See that all other nodes are switched off, or that their guests are stopped: a guest that was moved after "
-    "the records recovered here were written could run twice"
+    "cluster. See that all other nodes are switched off, or that their guests are stopped: a guest that was moved "
+    "after the records recovered here were written could run twice"
 )
 
 
