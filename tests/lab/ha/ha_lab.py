@@ -130,7 +130,7 @@ class HaLab:
     async def leader(self, node: LabNode) -> str:
         """The node (or witness) whose member of the store leads."""
         for member in await self.members(node):
-            if member["Status"]["leader"] == member["Status"]["header"]["member_id"]:
+            if member["Status"].get("leader") == member["Status"]["header"]["member_id"]:
                 return next(n.name for n in self.lab.nodes if f"//{n.address()}:" in member["Endpoint"])
         raise AssertionError("the store has no leader")
 
@@ -201,7 +201,8 @@ class HaLab:
             if health != dict.fromkeys((n.name for n in self.nodes), "online"):
                 return None
         members = await self.members(self.nodes[0])
-        if len(members) != len(self.lab.nodes) or len({m["Status"]["leader"] for m in members}) != 1:
+        leaders = {member["Status"].get("leader") for member in members}  # a member without a leader leaves it out
+        if len(members) != len(self.lab.nodes) or len(leaders) != 1 or None in leaders:
             return None
         for node in self.nodes:
             if (await self.service(node)).get("state") != "started":
