@@ -150,6 +150,7 @@ class GuestHost:
             state=state,
             epoch=guest.started.epoch,
             incoming=guest.started.incoming,
+            migration=guest.started.migration,
             usage=guest.process.usage(),
         )
 
@@ -308,6 +309,7 @@ class GuestHost:
             return StartedWith(
                 epoch=int(fields["epoch"]),
                 incoming=bool(fields["incoming"]),
+                migration=str(fields.get("migration", "")),
                 released=bool(fields["released"]),
                 cpu=str(fields["cpu"]),
                 config=dict(fields["config"]),

@@ -30,6 +30,8 @@ class GuestLaunch:
     """Of the lease that the start was begun under; under another one the guest may run elsewhere by now."""
     incoming: bool = False
     """It waits for a migration."""
+    migration: str = ""
+    """UPID of the migration it waits for, where that is known."""
     config: Mapping[str, str] = field(default_factory=dict)
     """The configuration that it is started with; a migration's target is started with the same."""
 
@@ -44,6 +46,7 @@ class GuestStatus:
     epoch: int
     incoming: bool
     usage: ProcessUsage | None
+    migration: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class StartedWith:
 
     epoch: int = 0
     incoming: bool = False
+    migration: str = ""
+    """UPID of the migration that it was started for; empty: of none, or not known."""
     released: bool = False
     """Its CPUs were let run, or may have been: what is on its disks may be newer than what its source remembers."""
     cpu: str = ""
@@ -72,4 +77,6 @@ class StartedWith:
 def started_with(launch: GuestLaunch) -> StartedWith:
     """What is kept of a launch."""
     cpu = next((value for option, value in pairwise(launch.argv) if option == "-cpu"), "")
-    return StartedWith(epoch=launch.epoch, incoming=launch.incoming, cpu=cpu, config=launch.config)
+    return StartedWith(
+        epoch=launch.epoch, incoming=launch.incoming, migration=launch.migration, cpu=cpu, config=launch.config
+    )

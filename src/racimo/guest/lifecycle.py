@@ -217,6 +217,12 @@ class Lifecycle:
             await self.host.cont(vmid)
             report.log(f"guest {view.guest.vmid} runs on")
 
+    async def mark(self, vmid: int) -> None:
+        """Have this node's guard know a guest of ours before it comes under HA. Raises ``Conflict``: not ours."""
+        async with self.busy.hold(vmid):
+            await self.records.owned(vmid)
+            self.marks.put(vmid)
+
     # -- used by the reconciler and the migration too ------------------------------------------------------------
 
     async def launch(self, view: GuestView, launch: GuestLaunch) -> None:

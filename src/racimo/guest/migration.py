@@ -32,6 +32,8 @@ from racimo.guest.unbroken import unbroken
 from racimo.model.guest import RunState
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from racimo.guest.lifecycle import Lifecycle
     from racimo.guest.migration_follow import MigrationLimits
     from racimo.guest.migration_request import IncomingPlace
@@ -70,6 +72,7 @@ class LiveMigration:
         self._target, self._limits, self._report = target, limits, report
         self._vmid, self._epoch = view.guest.vmid, view.guest.epoch + 1
         self._asked = self._maybe_committed = False
+        self._task = ""
 
     async def run(self) -> MigrationResult:
         """Move the guest. Until the commit, a failure or a cancellation leaves it running here."""
@@ -106,6 +109,8 @@ class LiveMigration:
     async def _ask_in(self) -> IncomingPlace:
         """The target checks, and starts a QEMU that waits."""
         started = self._life.host.started_with(self._vmid)
+        lock = await self._life.records.lock(self._vmid)
+        self._task = lock.task if lock is not None else ""
         request = IncomingRequest(
             vmid=self._vmid,
             source=self._life.node,
@@ -114,6 +119,7 @@ class LiveMigration:
             cpu=started.cpu,
             qemu=self._life.hypervisor.version,
             acceleration=self._life.hypervisor.acceleration.kind,
+            task=self._task,
         )
         self._report.log(f"asking node {self._target} to take guest {self._vmid} in")
         self._asked = True
@@ -220,9 +226,8 @@ class LiveMigration:
     async def _abort(self) -> None:
         """If the target cannot be reached, its reconciler throws the guest away when our lock is gone."""
         try:
-            await self._life.peers.call(
-                self._target, "POST", self._path("abort"), {"epoch": self._epoch}, timeout=ABORT_TIMEOUT
-            )
+            ended: dict[str, JsonValue] = {"epoch": self._epoch, "task": self._task}
+            await self._life.peers.call(self._target, "POST", self._path("abort"), ended, timeout=ABORT_TIMEOUT)
         except RacimoError as error:
             self._report.log(f"the target could not be told that the migration is over: {error}")
 

@@ -27,6 +27,8 @@ class IncomingRequest:
     """Version of the source's QEMU, such as ``7.2.0``."""
     acceleration: str
     """``kvm`` or ``tcg``."""
+    task: str = ""
+    """UPID of the migration, which holds the guest's lock: a request that comes after its end is refused by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from racimo.guest.migration_channel import credentials_directory, migration_uri,
 from racimo.guest.migration_request import IncomingPlace
 from racimo.guest.network import address_within
 from racimo.guest.qemu.monitor import CommandRefused
-from racimo.guest.reconcile import LOADING
+from racimo.guest.reconcile import LOAD_TIMEOUT, LOADING, MIGRATE
 from racimo.model.guest import RunState
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LOAD_TIMEOUT = 20.0
 POLL = 0.2
 HEADROOM = 64 << 20
 """Bytes that QEMU itself needs beside the guest's memory."""
@@ -57,8 +56,9 @@ class MigrationTarget:
             await self._discard_stale(vmid)
             guest = replace(view.guest, node=life.node, epoch=request.epoch + 1, config=request.config)
             plan = await life.assembly.plan(guest, incoming=True, cpu=request.cpu)
-            launch = replace(plan, config=request.config)
+            launch = replace(plan, config=request.config, migration=request.task)
             address = await self._address()
+            life.busy.doubt(vmid)  # until it is ours or gone, the reconciler has an eye on it
             undo.push_async_callback(life.host.kill, vmid)
             await life.launch(view, launch)
             monitor = await life.host.monitor(vmid)
@@ -69,7 +69,6 @@ class MigrationTarget:
             if not listening:
                 raise OperationFailed(f"Node {life.node} cannot take guest {vmid} in", why="QEMU does not listen")
             undo.pop_all()
-            life.busy.doubt(vmid)  # until it is ours or gone, the reconciler has an eye on it
             log.info("ready to take a guest in", vmid=vmid, source=request.source, address=address)
             return IncomingPlace(address=address, port=int(listening[0]["port"]), tls_name=life.node)
 
@@ -99,14 +98,20 @@ class MigrationTarget:
                 await self._give_up(view, str(error))
             life.host.advance(vmid, epoch)
 
-    async def abort(self, vmid: int, epoch: int) -> None:
-        """The source keeps the guest: destroy what was prepared for ``epoch``. Raises ``Conflict`` when it is ours."""
+    async def abort(self, vmid: int, epoch: int, task: str = "") -> None:
+        """The source keeps the guest: destroy what was prepared for ``epoch`` and its migration ``task``.
+
+        Raises ``Conflict`` when the guest is ours.
+        """
         life = self.life
         async with life.busy.hold(vmid):
             view = await life.records.find(vmid)
             if view is not None and view.guest.node == life.node:
                 raise Conflict(f"Guest {vmid} belongs to node {life.node}", why="its migration was committed")
-            if vmid in life.host.vmids and life.host.started_with(vmid).epoch == epoch:
+            if vmid not in life.host.vmids:
+                return
+            started = life.host.started_with(vmid)
+            if started.epoch == epoch and (not task or started.migration in ("", task)):
                 await life.host.kill(vmid)
                 log.info("an incoming guest was given up", vmid=vmid, epoch=epoch)
 
@@ -117,6 +122,14 @@ class MigrationTarget:
                 f"Guest {request.vmid} cannot be taken in",
                 why=f"it belongs to node {view.guest.node} in epoch {view.guest.epoch}, not to {request.source} "
                 f"in epoch {request.epoch}",
+            )
+        lock = await self.life.records.lock(request.vmid)
+        held = lock is not None and (lock.node, lock.reason, lock.task) == (request.source, MIGRATE, request.task)
+        if request.task and not held:
+            raise Conflict(
+                f"Guest {request.vmid} cannot be taken in",
+                why=f"the migration from {request.source} that asked for it is over",
+                todo="Start the migration again, if the guest is still to move",
             )
         return view
 

@@ -22,6 +22,8 @@ MIGRATE = "qmigrate"
 HANDED_OVER = frozenset({"postmigrate", "finish-migrate", "pre-switchover"})
 """Run states of a QEMU that stopped in order to hand its guest over."""
 LOADING = frozenset({"inmigrate"})
+LOAD_TIMEOUT = 20.0
+"""Seconds until the last of a guest's state has to be read, once all was sent and the guest is ours."""
 
 
 class Verdict(StrEnum):
@@ -44,6 +46,14 @@ class Judgement:
 
     verdict: Verdict
     why: str
+    patience: float | None = None
+    """Of ``WAIT``: seconds until waiting ends; None: it may last."""
+
+    def after(self, seconds: float) -> Judgement:
+        """What it is when it has been the same for so long."""
+        if self.patience is None or seconds < self.patience:
+            return self
+        return Judgement(Verdict.DESTROY, f"{self.why}, for {self.patience:g} s and more")
 
 
 def judge(
@@ -57,7 +67,8 @@ def judge(
 ) -> Judgement:
     """What ``node`` does about a guest that has ``process`` here (None: no process).
 
-    ``lock`` is the guest's lock; ``migrating`` says that the process sends its guest to another node just now.
+    ``lock`` is the guest's lock, if its holder may live; ``migrating`` says that the process sends its guest to another
+    node just now.
     """
     if process is None:
         return _without_process(node, guest, runtime)
@@ -84,6 +95,9 @@ def _without_process(node: str, guest: Guest | None, runtime: Runtime | None) ->
 
 def _foreign(guest: Guest, process: GuestStatus, lock: Lock | None) -> Judgement:
     moving = lock is not None and lock.node == guest.node and lock.reason == MIGRATE
+    # A request of an earlier migration, which came late, prepared for one that nobody will send.
+    if lock is not None and process.migration not in ("", lock.task):
+        moving = False
     if moving and process.incoming and process.epoch == guest.epoch + 1:
         return Judgement(Verdict.WAIT, f"node {guest.node} is migrating it to us")
     return Judgement(Verdict.DESTROY, f"it belongs to node {guest.node}")
@@ -99,10 +113,11 @@ def _own(runtime: Runtime, process: GuestStatus, migrating: bool) -> Judgement:
             return Judgement(Verdict.DESTROY, "its start was interrupted")
         case RunState.STOPPING:
             return Judgement(Verdict.DESTROY, "its stop was interrupted")
-        case RunState.PAUSED:
-            return Judgement(Verdict.LEAVE, "it is paused, as somebody wished")
     if process.state in LOADING:
-        return Judgement(Verdict.WAIT, "the last of its state is being loaded")
+        # All was sent before it became ours. If it was sent to another process, or got lost, this one waits for ever.
+        return Judgement(Verdict.WAIT, "the last of its state is being loaded", LOAD_TIMEOUT)
+    if runtime.state is RunState.PAUSED:
+        return Judgement(Verdict.LEAVE, "it is paused, as somebody wished")
     if migrating or process.state in HANDED_OVER or (process.incoming and process.state == "paused"):
         return Judgement(Verdict.RESUME, "it is ours, and nobody follows its migration")
     return Judgement(Verdict.LEAVE, "it runs here, as it should")

@@ -6,6 +6,7 @@ It acts by ``racimo.guest.reconcile.judge``. While the store does not answer it 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,7 @@ from racimo.guest.migration_status import cancel_migration, is_migrating
 from racimo.guest.qemu.monitor import CommandRefused
 from racimo.guest.reconcile import Judgement, Verdict, judge
 from racimo.model.guest import Guest, RunState
+from racimo.task.holder import proven_dead
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,10 +37,11 @@ BOOTED_FILE = "guests-started"
 class Reconciler:
     """Run ``run`` for as long as the daemon lives. ``once`` does one round over all guests."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._life, self._host, self._busy = lifecycle, lifecycle.host, lifecycle.busy
         self._reasons: dict[int, str] = {}
-        self._told: dict[int, Judgement] = {}
+        self._told: dict[int, tuple[Judgement, float]] = {}
 
     async def run(self) -> None:
         """Follow exits, moved records and doubts until cancelled."""
@@ -145,6 +148,8 @@ class Reconciler:
         migrating = process is not None and await is_migrating(self._host, vmid)
         # The lock before the record: once a migration's lock is gone, the record says how it ended.
         lock = await self._life.records.lock(vmid) if process is not None else None
+        if lock is not None and await proven_dead(self._life.layout, lock.node, lock.incarnation):
+            lock = None
         view = await self._life.records.find(vmid)
         guest, runtime = (view.guest, view.runtime) if view else (None, None)
         judgement = judge(
@@ -156,10 +161,14 @@ class Reconciler:
             lock=lock,
             migrating=migrating,
         )
-        if judgement != self._told.get(vmid) and judgement.verdict is not Verdict.LEAVE:
-            log.info("a guest is reconciled", vmid=vmid, verdict=str(judgement.verdict), why=judgement.why)
-        self._told[vmid] = judgement
-        match judgement.verdict:
+        told, since = self._told.get(vmid, (None, 0.0))
+        if judgement != told:
+            since = self._clock()
+        self._told[vmid] = judgement, since
+        decided = judgement.after(self._clock() - since)
+        if (judgement != told or decided != judgement) and decided.verdict is not Verdict.LEAVE:
+            log.info("a guest is reconciled", vmid=vmid, verdict=str(decided.verdict), why=decided.why)
+        match decided.verdict:
             case Verdict.LEAVE:
                 del self._told[vmid]
                 if guest is None or guest.node != self._life.node:
@@ -167,7 +176,7 @@ class Reconciler:
                 return True
             case Verdict.DESTROY:
                 await self._host.kill(vmid)
-                self._reasons.setdefault(vmid, f"It was ended: {judgement.why}")
+                self._reasons.setdefault(vmid, f"It was ended: {decided.why}")
                 return False
             case Verdict.NOTE_STOPPED if view is not None:
                 how = await self._host.bury(vmid)

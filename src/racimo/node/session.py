@@ -192,9 +192,7 @@ class Session:
         if node != self.identity.name:
             await self.machine.peers.call(node, "POST", f"/nodes/{node}/qemu/{vmid}/racimo/mark")
             return
-        async with self.lifecycle.busy.hold(vmid):
-            await self.lifecycle.records.owned(vmid)
-            self.lifecycle.marks.put(vmid)
+        await self.lifecycle.mark(vmid)
 
     def _is_dead(self, node: str, incarnation: str) -> bool:
         """Whether the daemon that held a lock is gone for good: by its record, or because its node is."""

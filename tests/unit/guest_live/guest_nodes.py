@@ -80,7 +80,7 @@ class Wire:
                 case "resume":
                     await target.incoming.resume(vmid, fields["epoch"])
                 case "abort":
-                    await target.incoming.abort(vmid, fields["epoch"])
+                    await target.incoming.abort(vmid, fields["epoch"], fields["task"])
         if step in self.after:
             await self.after[step]()
         return answer

@@ -121,6 +121,15 @@ async def test_an_ha_guest_starts_only_under_a_lease_and_with_its_mark(place: Da
         await node.run(ResumeGuest(vmid=100))
 
 
+async def test_only_the_node_that_owns_a_guest_marks_it_for_its_guard(place: Datacenter) -> None:
+    node, other = await a_guest(place), await place.add("n2")
+    await node.life.mark(100)
+    assert (node.paths.ha_marks / "100").exists()
+    with pytest.raises(Conflict, match="does not belong to node n2"):
+        await other.life.mark(100)
+    assert not (other.paths.ha_marks / "100").exists()
+
+
 async def test_suspend_resume_and_reset_keep_the_record_right(place: Datacenter) -> None:
     node = await a_guest(place)
     await node.run(StartGuest(vmid=100))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from racimo.guest.host import UNRESPONSIVE, GuestStatus
-from racimo.guest.reconcile import Verdict, judge
+from racimo.guest.reconcile import LOAD_TIMEOUT, Verdict, judge
 from racimo.model.guest import Guest, Lock, RunState, Runtime
 
 GUEST = Guest(vmid=100, node="n1", epoch=3)
@@ -48,6 +48,7 @@ RUNNING = runtime(RunState.RUNNING)
         (GUEST, RUNNING, process("postmigrate"), Verdict.RESUME),
         (GUEST, RUNNING, process("paused", incoming=True), Verdict.RESUME),
         (GUEST, RUNNING, process("inmigrate", incoming=True), Verdict.WAIT),
+        (GUEST, runtime(RunState.PAUSED), process("inmigrate", incoming=True), Verdict.WAIT),
         (None, None, process(), Verdict.DESTROY),
         (None, None, None, Verdict.LEAVE),
         (THEIRS, RUNNING, process(), Verdict.DESTROY),
@@ -70,6 +71,23 @@ def test_an_incoming_guest_waits_while_its_owner_migrates_it() -> None:
 def test_an_incoming_guest_that_nobody_migrates_is_destroyed(lock: Lock | None) -> None:
     incoming = process("paused", epoch=4, incoming=True)
     assert judge("n1", THEIRS, None, incoming, lock=lock).verdict is Verdict.DESTROY
+
+
+def test_an_incoming_guest_of_an_earlier_migration_is_destroyed_during_the_next_one() -> None:
+    late = replace(process("inmigrate", epoch=4, incoming=True), migration="another")
+    assert judge("n1", THEIRS, None, late, lock=LOCK).verdict is Verdict.DESTROY
+    assert judge("n1", THEIRS, None, replace(late, migration="t"), lock=LOCK).verdict is Verdict.WAIT
+
+
+def test_a_guest_of_ours_does_not_wait_for_ever_for_the_last_of_its_state() -> None:
+    waiting = judge("n1", GUEST, RUNNING, process("inmigrate", incoming=True))
+    assert waiting.after(LOAD_TIMEOUT - 1) == waiting
+    assert waiting.after(LOAD_TIMEOUT).verdict is Verdict.DESTROY
+
+
+def test_a_guest_whose_monitor_is_silent_is_never_destroyed_for_that() -> None:
+    waiting = judge("n1", GUEST, RUNNING, process(UNRESPONSIVE))
+    assert waiting.after(1e9).verdict is Verdict.WAIT
 
 
 def test_a_migration_that_nobody_follows_is_ended_by_its_owner() -> None:

@@ -44,12 +44,19 @@ class Incoming(OfGuest):
     cpu: str
     qemu: str
     acceleration: str
+    task: str = ""
 
 
 class AtEpoch(OfGuest):
     """A guest as of one epoch."""
 
     epoch: int
+
+
+class MigrationOver(AtEpoch):
+    """A migration that is over before its guest moved."""
+
+    task: str = ""
 
 
 class HaCommand(AtEpoch):
@@ -94,6 +101,7 @@ async def incoming(context: Context, parameters: Incoming) -> dict[str, JsonValu
         cpu=parameters.cpu,
         qemu=parameters.qemu,
         acceleration=parameters.acceleration,
+        task=parameters.task,
     )
     return place_to_json(await context.services.need(MigrationTarget).prepare(request))
 
@@ -108,12 +116,12 @@ async def resume(context: Context, parameters: AtEpoch) -> None:
 
 
 @routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/racimo/abort", permission=NODES, answers=Answers.NODE, parameters=AtEpoch,
-    summary="Throw away what was prepared for a guest",
+    "POST", "/nodes/{node}/qemu/{vmid}/racimo/abort", permission=NODES, answers=Answers.NODE,
+    parameters=MigrationOver, summary="Throw away what was prepared for a guest",
 )  # fmt: skip
-async def abort(context: Context, parameters: AtEpoch) -> None:
+async def abort(context: Context, parameters: MigrationOver) -> None:
     """The guest goes on at its source."""
-    await context.services.need(MigrationTarget).abort(parameters.vmid, parameters.epoch)
+    await context.services.need(MigrationTarget).abort(parameters.vmid, parameters.epoch, parameters.task)
 
 
 @routes.add(
@@ -122,10 +130,7 @@ async def abort(context: Context, parameters: AtEpoch) -> None:
 )  # fmt: skip
 async def mark(context: Context, parameters: OfGuest) -> None:
     """The guard kills marked guests when the node's lease runs out."""
-    life = context.services.need(Lifecycle)
-    async with life.busy.hold(parameters.vmid):
-        await life.records.owned(parameters.vmid)
-        life.marks.put(parameters.vmid)
+    await context.services.need(Lifecycle).mark(parameters.vmid)
 
 
 @routes.add(
