@@ -31,6 +31,7 @@ class Keeper(LeaseKeeper, Marks, Protocol):
 class HaNode:
     """Heartbeat, view, observer, agent and manager of one node. A subclass can have parts of another kind."""
 
+    view_kind: ClassVar[type[View]] = View
     holder_kind: ClassVar[type[Holder]] = Holder
     observer_kind: ClassVar[type[Observer]] = Observer
     commit_kind: ClassVar[type[Commit]] = Commit
@@ -39,7 +40,7 @@ class HaNode:
         self, node: str, store: Store, keeper: Keeper, operations: NodeOperations, clock: Clock, node_id: str = ""
     ) -> None:
         self.node, self.clock = node, clock
-        self.view = View(store, clock)
+        self.view = self.view_kind(store, clock)
         self.holder = self.holder_kind(node, self.view.layout, keeper, clock, self.profile)
         self.holder.node_id = node_id
         self.observer = self.observer_kind(self.profile().beat, clock.monotonic())

@@ -67,8 +67,7 @@ class Guard:
 
     def tick(self, now_ns: int) -> float:
         """Look once, act; returns how many seconds until the next tick."""
-        lease = read_lease(self.paths.lease)
-        vmids = marked(str(self.paths.ha_marks))
+        lease, vmids = self.lease(), self.marks()
         if lease is not None and lease.holds(now_ns):
             self.clear, self.found_ns = False, now_ns
         elif vmids:
@@ -81,6 +80,18 @@ class Guard:
             self.report(lease, now_ns)
         return GUARD_TICK_S if vmids else IDLE_TICK_S
 
+    def lease(self) -> Lease | None:
+        """The lease as it stands on this node now."""
+        return read_lease(self.paths.lease)
+
+    def marks(self) -> set[int]:
+        """The vmids of the HA guests."""
+        return marked(str(self.paths.ha_marks))
+
+    def say(self, text: str) -> None:
+        """Tell people what was done."""
+        say(text)
+
     def _kill(self, vmids: set[int], lease: Lease | None, now_ns: int) -> None:
         quiet = self.clear and now_ns - self.found_ns > QUIET_AFTER_NS
         if quiet and now_ns - self.looked_ns < IDLE_TICK_S * SECOND_NS:
@@ -90,7 +101,7 @@ class Guard:
         killed = self.killer.kill(vmids)
         for process in killed:
             self.kills.append(Kill(process.vmid, process.pid, now_ns, time.time(), why))
-            say(f"killed guest {process.vmid} (pid {process.pid}): {why}")
+            self.say(f"killed guest {process.vmid} (pid {process.pid}): {why}")
         del self.kills[:-KILLS_KEPT]
         self.clear = not killed and not self.killer.dying
         if not self.clear:
@@ -121,7 +132,7 @@ class Guard:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
-            say(text)
+            self.say(text)
 
     def report(self, lease: Lease | None, now_ns: int) -> None:
         """Write ``guard.json`` for the HA daemon and for people."""
@@ -146,7 +157,7 @@ class Guard:
 
     def processes(self) -> list[Process]:
         """The HA guests that run here now."""
-        return guests_running(marked(str(self.paths.ha_marks)))
+        return guests_running(self.marks())
 
 
 def say(text: str) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+KILLER_LOOK_S = 0.25
+"""How often the second killer looks."""
+
 UNDER_WAY = 100
 """Numbers that a process passes over which carries on with the incarnation of the one before: heartbeats of that one
 may still be on their way to the store, and one of those must not be taken for an own one that was sent later."""
@@ -79,6 +82,10 @@ class Holder:
         """Called with the revision of each heartbeat that was acknowledged."""
         self._revision, self._acked = ABSENT, 0
         self._sent: dict[int, tuple[int, Profile]] = {}
+
+    def new_incarnation(self) -> str:
+        """A name that no incarnation of any node had before."""
+        return uuid.uuid4().hex[:16]
 
     def holds(self) -> bool:
         """Whether HA guests may run here now, and whether the manager here may write."""
@@ -203,7 +210,7 @@ class Holder:
                 await self.clock.sleep(self.profile().beat)
                 continue
             if self._guarded() and not self.keeper.guests():
-                self.incarnation, self.sequence, self._acked = uuid.uuid4().hex[:16], 0, 0
+                self.incarnation, self.sequence, self._acked = self.new_incarnation(), 0, 0
                 self._revision = held.revision if held else ABSENT
                 self.keeper.begin(self.incarnation)
                 log.info("a new incarnation begins", incarnation=self.incarnation)
@@ -237,9 +244,13 @@ class Holder:
     async def kill_in_time(self) -> None:
         """The second killer: should the guard not do it, kill the HA guests when the margin is reached. For ever."""
         while True:
-            await self.clock.sleep(0.25)
-            # Before this process has settled it, what an earlier one left in the file counts.
-            lease = self.lease if self.incarnation else self.keeper.read()
-            holds = lease is not None and lease.holds(self.clock.boottime_ns())
-            if not holds and (killed := self.keeper.kill()):
-                log.warning("killed HA guests without a lease, before the guard did", processes=killed)
+            await self.clock.sleep(KILLER_LOOK_S)
+            self.kill_unleased()
+
+    def kill_unleased(self) -> None:
+        """Kill the HA guests if there is no lease for them now."""
+        # Before this process has settled it, what an earlier one left in the file counts.
+        lease = self.lease if self.incarnation else self.keeper.read()
+        holds = lease is not None and lease.holds(self.clock.boottime_ns())
+        if not holds and (killed := self.keeper.kill()):
+            log.warning("killed HA guests without a lease, before the guard did", processes=killed)

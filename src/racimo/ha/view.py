@@ -146,13 +146,17 @@ class View(Records):
                 return True
             try:
                 old = records.get(name)
-                records[name] = new = collection.decode(key, value, revision)
+                records[name] = new = self.decode(collection, key, value, revision)
                 return old is None or not _same_life(old.record, new.record)
             except StoreError:
                 records.pop(name, None)
                 log.exception("a record is passed over", key=key)
                 return True
         return False
+
+    def decode(self, collection: Collection[Any], key: str, value: bytes, revision: int) -> Held[Any]:
+        """One record as it is stored. ``StoreError`` when it cannot be read."""
+        return collection.decode(key, value, revision)
 
     def _tell(self, *, news: bool) -> None:
         for listener in self._listeners:

@@ -38,12 +38,22 @@ class Held(Generic[R]):
         return Compare(self.key, self.revision)
 
 
+_adapters: dict[type[Record], TypeAdapter[Any]] = {}
+
+
+def _adapter_of(kind: type[R]) -> TypeAdapter[R]:
+    """Building one takes a millisecond, and every layout asks for all of them: each is built once."""
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
+
+
 class Collection(Generic[R]):
     """The records of type ``R`` under one prefix. ``name`` is the rest of the key."""
 
     def __init__(self, store: Store, prefix: str, kind: type[R]) -> None:
         self.store, self.prefix, self.kind = store, prefix, kind
-        self._adapter: TypeAdapter[R] = TypeAdapter(kind)
+        self._adapter: TypeAdapter[R] = _adapter_of(kind)
         self._fields = frozenset(field.name for field in dataclasses.fields(kind))
 
     def key(self, name: str | int) -> str:
