@@ -24,7 +24,7 @@ async def guests_of(layout: Layout, node: str) -> list[Held[Guest]]:
 
 
 async def forget_node(layout: Layout, name: str) -> None:
-    """Delete the node's record, heartbeat, status, daemon and locks, and its name in the storages, in one transaction.
+    """Delete the node's record and all that is kept of it, and its name in the storages, in one transaction.
 
     Its guests must be gone. Raises ``Conflict`` when one came meanwhile. Nothing happens if the node is not there.
     """
@@ -36,12 +36,13 @@ async def forget_node(layout: Layout, name: str) -> None:
         compares: list[Compare] = [node.compare] if node else []
         puts: list[Put] = []
         deletes = [node.key] if node else []
-        beat, status, daemon = (
+        own = (
             await layout.heartbeats.find(name),
             await layout.node_statuses.find(name),
             await layout.daemons.find(name),
+            await layout.maintenance.find(name),
         )
-        deletes += [one.key for one in (beat, status, daemon) if one is not None]
+        deletes += [one.key for one in own if one is not None]
         term = await layout.manager.find("term")
         if term is not None and term.record.node == name:
             compares.append(term.compare)

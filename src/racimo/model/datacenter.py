@@ -16,6 +16,26 @@ class Datacenter(Record):
     clustered: bool = False
     created: float = 0.0
     ha_profile: str = "default"
+    ha_shutdown_policy: str = "conditional"
+    """What becomes of a node's HA guests when it is shut down in order: ``conditional`` (a reboot freezes them, a
+    power-off fails them over), ``freeze``, ``failover`` or ``migrate``."""
+    ha_migrate_wait: int = 180
+    """Seconds that a node waits for its guests to migrate away before policy ``migrate`` gives up."""
+    crs: str = "basic"
+    """How a node is chosen: ``basic`` (fewest guests), ``static`` (configured sizes) or ``dynamic`` (measured load)."""
+    crs_rebalance_on_start: bool = False
+    """Choose anew where a guest runs each time that it is wanted started."""
+    crs_auto_rebalance: bool = False
+    crs_threshold: float = 0.3
+    """Imbalance (population standard deviation over mean of the nodes' load) above which guests are moved."""
+    crs_margin: float = 0.1
+    """By what part a move has to lower the imbalance."""
+    crs_hold: int = 3
+    """Rounds in a row that the imbalance has to be above the threshold first."""
+    crs_method: str = "bruteforce"
+    """How the best move is found: ``bruteforce`` or ``topsis``."""
+    crs_moves_per_hour: int = 10
+    """At most so many guests are moved for balance within an hour."""
     migration_network: str = ""
     """CIDR; the address of each node inside it carries live migrations. Empty: the cluster network."""
     migration_bandwidth: int = 0

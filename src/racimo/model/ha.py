@@ -61,6 +61,17 @@ class Resource(Record):
     """A node it was asked to move to (``ha migrate``); cleared when done or given up."""
     target_mode: str = ""
     """``migrate`` (live) or ``relocate`` (stop, move, start) while ``target`` is set."""
+    probe: str = ""
+    """How its owner's agent asks whether the application is well: ``agent`` (the guest agent answers),
+    ``tcp:HOST:PORT``, or an ``http://`` or ``https://`` URL. Empty: it counts as well while its process runs."""
+    probe_interval: float = 10.0
+    """Seconds from one question to the next."""
+    probe_timeout: float = 3.0
+    """Seconds within which it has to answer."""
+    probe_failures: int = 3
+    """So many failures in a row count as one failure of the guest."""
+    probe_grace: float = 120.0
+    """Seconds after a start in which failures do not count, unless it has answered once since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +83,13 @@ class Heartbeat(Record):
     sequence: int
     profile: str = "default"
     mode: str = "active"
-    """``active``; ``idle`` when it holds no HA guests and never will in this incarnation without a new lease."""
+    """``active``; ``reboot`` or ``poweroff`` once the node has been told to shut down. What is done about its guests
+    then is the datacenter's shutdown policy."""
+    gave_up: bool = False
+    """With a mode of shutdown: the time set for its guests to migrate away is over."""
+    armed: int = 0
+    """The generation of ``Arming`` by which this node marks HA guests. Only where it is the present one may the node be
+    given guests."""
     leaving: bool = False
 
 
@@ -95,6 +112,55 @@ class NodeStatus(Record):
     proof: str = ""
     since: float = 0.0
     """Seconds since the epoch; for people only."""
+    mode: str = ""
+    """``reboot`` or ``poweroff`` from when the node announced its shutdown until it shows life in another mode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance(Record):
+    """A node whose guests shall leave, until this record is removed. Named by the node."""
+
+    node: str
+    comment: str = ""
+    since: float = 0.0
+    """Seconds since the epoch; for people only."""
+
+
+class ArmPhase(StrEnum):
+    """Whether HA acts at all."""
+
+    ARMED = "armed"
+    DISARMING = "disarming"
+    DISARMED = "disarmed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arming(Record):
+    """Whether HA acts in this datacenter. No such record means armed, in generation 0.
+
+    Administrators write DISARMING and ARMED, the manager alone DISARMED, which adds one to ``generation``: what a guard
+    confirmed in an earlier generation proves nothing any more. Nodes take marks away only while they read DISARMED.
+    """
+
+    phase: ArmPhase = ArmPhase.ARMED
+    mode: str = ""
+    """``freeze`` (guests stay as they are) or ``ignore`` (they are handled as if they were not under HA)."""
+    generation: int = 0
+    why: str = ""
+    since: float = 0.0
+    """Seconds since the epoch; for people only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance(Record):
+    """What automatic rebalancing remembers over a change of manager."""
+
+    rounds: int = 0
+    """Rounds in a row in which the imbalance was above the threshold."""
+    round_at: float = 0.0
+    """When the last round was counted, in seconds since the epoch."""
+    moves: tuple[float, ...] = ()
+    """When guests were moved for balance within the last hour, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +177,17 @@ class Service(Record):
     guarded: bool = False
     """Whether the owning node's agent has confirmed the guest's mark. Without it proof B is refused: the guest may have
     been running before it became a resource, unknown to the guard."""
+    armed: int = 0
+    """The generation of ``Arming`` that ``guarded`` is about; in another one it says nothing."""
     restarts: int = 0
     relocations: int = 0
     failed_nodes: tuple[str, ...] = ()
+    home: str = ""
+    """The node that it left because of maintenance or a shutdown, and goes back to when that is over."""
+    renew: bool = False
+    """With a command to start: end the present process first, because its application is not well."""
+    not_before: float = 0.0
+    """Seconds since the epoch: until then the manager tries no move of its own again. Sets the pace, proves nothing."""
     why: str = ""
     history: tuple[HistoryEntry, ...] = field(default_factory=tuple)
     """Newest last; the last 20."""
@@ -138,7 +212,9 @@ class Outcome(Record):
     node: str
     epoch: int
     command: str
-    """``mark``, ``start``, ``stop`` or ``migrate``."""
+    """``mark``, ``start``, ``stop``, ``migrate``, or ``probe``: how its application is."""
     ok: bool
     error: str = ""
     attempt: int = 1
+    armed: int = 0
+    """The generation of ``Arming`` in which the guest was marked when this was written."""

@@ -58,6 +58,11 @@ class NodePaths:
         return self.run / "guard.json"
 
     @property
+    def shutdown(self) -> Path:
+        """``reboot`` or ``poweroff``, from when this node was told to shut down; the HA daemon announces it."""
+        return self.run / "shutdown"
+
+    @property
     def incarnation(self) -> Path:
         """The HA daemon's present incarnation, so that a restarted daemon carries on with its lease."""
         return self.run / "incarnation"

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from racimo.model.datacenter import Authority, Datacenter, JoinToken
 from racimo.model.guest import Guest, Lock, Runtime
-from racimo.model.ha import Heartbeat, ManagerTerm, NodeStatus, Outcome, Resource, Service
+from racimo.model.ha import (
+    Arming,
+    Balance,
+    Heartbeat,
+    Maintenance,
+    ManagerTerm,
+    NodeStatus,
+    Outcome,
+    Resource,
+    Service,
+)
 from racimo.model.node import Daemon, Node
 from racimo.model.storage import Storage
 from racimo.store.collection import Collection
@@ -38,3 +48,6 @@ class Layout:
         self.node_statuses = Collection(store, HA + "nodes/", NodeStatus)  # node name
         self.services = Collection(store, HA + "services/", Service)  # sid
         self.outcomes = Collection(store, HA + "outcomes/", Outcome)  # sid
+        self.maintenance = Collection(store, HA + "maintenance/", Maintenance)  # node name
+        self.arming = Collection(store, HA + "arming/", Arming)  # "state"
+        self.balance = Collection(store, HA + "balance/", Balance)  # "state"
