@@ -18,6 +18,7 @@ from racimo.model.ha import (
     Service,
 )
 from racimo.model.node import Daemon, Node
+from racimo.model.rule import Rule
 from racimo.model.storage import Storage
 from racimo.store.collection import Collection
 
@@ -51,3 +52,4 @@ class Layout:
         self.maintenance = Collection(store, HA + "maintenance/", Maintenance)  # node name
         self.arming = Collection(store, HA + "arming/", Arming)  # "state"
         self.balance = Collection(store, HA + "balance/", Balance)  # "state"
+        self.rules = Collection(store, HA + "rules/", Rule)  # rule name

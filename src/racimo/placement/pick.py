@@ -1,0 +1,198 @@
+"""Where a guest can go and where it goes best, with a sentence of why for each node that cannot have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from racimo.placement.fleet import Scoring
+from racimo.placement.score import after_start, topsis
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from racimo.placement.fleet import Demand, Fleet
+
+GIB = 1 << 30
+NAMED = 5
+"""How many nodes a sentence names before it only counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """The node for a guest, and the sentence's end that says why."""
+
+    node: str
+    why: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """By node, the higher the better; with the basic scoring the number of guests, the fewer the better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """No node can have the guest: ``refused`` says why of each."""
+
+    refused: Mapping[str, str]
+
+    @property
+    def why(self) -> str:
+        """One sentence's end; nodes with the same reason are named together."""
+        if not self.refused:
+            return "no node is online"
+        nodes: dict[str, list[str]] = {}
+        for node, reason in sorted(self.refused.items()):
+            nodes.setdefault(reason, []).append(node)
+        return "no node can have it: " + "; ".join(f"{_named(names)} {reason}" for reason, names in nodes.items())
+
+
+class Options:
+    """The nodes that can have one guest now.
+
+    ``allowed`` are the nodes that have what it needs (storages, networks); None: all. ``barred`` are nodes that must
+    not be taken, each with the end of a sentence that begins with the node's name ("failed to start it").
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        sid: str,
+        *,
+        allowed: Collection[str] | None = None,
+        barred: Mapping[str, str] | None = None,
+    ) -> None:
+        self.fleet, self.sid, self.allowed, self.barred = fleet, sid, allowed, barred or {}
+        self.demand = fleet.demand(sid)
+        self._home = fleet.rules.homes.get(sid)
+        self._occupied = fleet.occupied(sid)
+        self._here = fleet.places_of(sid)
+        self.nodes = self._feasible()
+
+    @property
+    def preferred(self) -> list[str]:
+        """The nodes of the highest priority among those that can have it, in order of their names."""
+        top = max(self.nodes.values(), default=0)
+        return [name for name, priority in self.nodes.items() if priority == top]
+
+    def refused(self) -> dict[str, str]:
+        """Each node that cannot have it, with the end of a sentence that begins with the node's name."""
+        return {
+            name: self._obstacle(at, name) or self._elsewhere()
+            for at, name in enumerate(self.fleet.names)
+            if name not in self.nodes
+        }
+
+    def _feasible(self) -> dict[str, int]:
+        """By node, the priority; the group's node alone, where it has one."""
+        names, home = self.fleet.names, self._home
+        free = [at for at in range(len(names)) if not self._obstacle(at, names[at])]
+        together = self.fleet.where_together(self.sid)
+        joined = [at for at in free if at in together]
+        if joined:
+            free = [min(joined, key=lambda at: (-together[at], at))]
+        elif together:
+            free = []
+        elif len(free) > 1:
+            free = self._with_room_for_all(free)
+        return {names[at]: (home.priority(names[at]) or 0) if home else 0 for at in free}
+
+    def _with_room_for_all(self, free: list[int]) -> list[int]:
+        """Those where the others of the group fit too; ``free`` itself when none has so much room."""
+        group = self.fleet.rules.together.get(self.sid, ())
+        need = sum(self.fleet.demand(other).memory for other in group)
+        roomy = [at for at in free if self._lacks(at, need) <= 0] if group else []
+        return roomy or free
+
+    def _lacks(self, at: int, need: int) -> int:
+        """How many bytes are missing on the node for ``need`` more."""
+        fleet = self.fleet
+        has = fleet.machines[at].memory
+        return fleet.memory[at] + need - has if has and at not in self._here else 0
+
+    def _obstacle(self, at: int, name: str) -> str:
+        """Why the node cannot have the guest; empty if it can, as far as it alone is concerned."""
+        if name in self.barred:
+            return self.barred[name]
+        if self.allowed is not None and name not in self.allowed:
+            return "lacks a storage of its"
+        if self._home is not None and self._home.priority(name) is None:
+            return f"is not a node of the strict rule {self._home.rule}"
+        if at in self._occupied:
+            other = self._occupied[at]
+            return f"has {other}, which {self.fleet.rules.apart[self.sid][other]} keeps apart from it"
+        machine = self.fleet.machines[at]
+        if machine.cpus and self.demand.cpus > machine.cpus and at not in self._here:
+            return f"has {machine.cpus:g} CPUs, and it needs {self.demand.cpus:g}"
+        if machine.memory and self._lacks(at, self.demand.memory) > 0:
+            left = max(0, machine.memory - self.fleet.memory[at])
+            return f"has {_gib(left)} of memory left, and it needs {_gib(self.demand.memory)}"
+        return ""
+
+    def _elsewhere(self) -> str:
+        """Why a node that could have it is passed over: the group is elsewhere."""
+        where = self.fleet.where_together(self.sid)
+        if not where:
+            return "has no room for all that is kept together with it"
+        nodes = _named([self.fleet.names[at] for at in sorted(where, key=lambda at: (-where[at], at))])
+        return f"is not where {self.fleet.rules.joined_by[self.sid]} keeps it, with the others on {nodes}"
+
+
+def pick(
+    fleet: Fleet, sid: str, *, allowed: Collection[str] | None = None, barred: Mapping[str, str] | None = None
+) -> Picked | Nowhere:
+    """The best node for a guest that is to be started, of those with the highest priority; see ``Options``.
+
+    The fleet is not changed: ``Fleet.place`` does that.
+    """
+    options = Options(fleet, sid, allowed=allowed, barred=barred)
+    candidates = options.preferred
+    if not candidates:
+        return Nowhere(options.refused())
+    if fleet.scoring is Scoring.BASIC:
+        return _fewest(fleet, candidates)
+    return _best(fleet, fleet.demand(sid), candidates)
+
+
+def _fewest(fleet: Fleet, candidates: list[str]) -> Picked:
+    counts = {name: fleet.guests[fleet.index[name]] for name in candidates}
+    best = min(candidates, key=lambda name: (counts[name], name))
+    if len(candidates) == 1:
+        return Picked(best, f"{best} is the only node left for it", counts)
+    if sum(count == counts[best] for count in counts.values()) > 1:
+        return Picked(best, f"{best} is the first of the emptiest of {_named(candidates)}", counts)
+    return Picked(best, f"{best} has the fewest guests of {_named(candidates)}", counts)
+
+
+def _best(fleet: Fleet, demand: Demand, candidates: list[str]) -> Picked:
+    found = node_scores(fleet, demand)
+    scores = {name: found[fleet.index[name]] for name in candidates}
+    best = min(candidates, key=lambda name: (-scores[name], name))
+    if len(candidates) == 1:
+        return Picked(best, f"{best} is the only node left for it", scores)
+    told = sorted(candidates, key=lambda name: (-scores[name], name))[:NAMED]
+    shown = ", ".join(f"{name} {scores[name]:.3f}" for name in sorted(told))
+    more = f" and {len(candidates) - NAMED} more" if len(candidates) > NAMED else ""
+    return Picked(best, f"{best} scores best of {_named(candidates)} ({shown}{more})", scores)
+
+
+def node_scores(fleet: Fleet, demand: Demand) -> list[float]:
+    """How good it is to start a guest of ``demand`` on each node of ``fleet.names``: from 0 to 1, the more the better.
+
+    A node whose size is not known counts as one that the guest fills.
+    """
+    cpus = [machine.cpus or 1.0 for machine in fleet.machines]
+    sizes = [machine.memory or max(1, demand.memory) for machine in fleet.machines]
+    cpu = [use / has for use, has in zip(fleet.cpu_use, cpus, strict=True)]
+    memory = [use / has for use, has in zip(fleet.memory_use, sizes, strict=True)]
+    new_cpu = [(use + demand.cpus) / has for use, has in zip(fleet.cpu_use, cpus, strict=True)]
+    new_memory = [(use + demand.memory) / has for use, has in zip(fleet.memory_use, sizes, strict=True)]
+    return topsis(after_start(cpu, memory, new_cpu, new_memory))
+
+
+def _named(names: list[str]) -> str:
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"
