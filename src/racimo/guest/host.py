@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from contextlib import AsyncExitStack, ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from racimo.errors import Conflict, NotFound, OperationFailed, RacimoError
+from racimo.errors import Conflict, NotFound, OperationFailed
 from racimo.guest.host_records import GuestExited, GuestLaunch, GuestStatus, StartedWith, started_with
 from racimo.guest.network import join_bridge
-from racimo.guest.process import Process, find_guests
-from racimo.guest.qemu.monitor import Monitor, MonitorEvent, MonitorLost, MonitorSilent
+from racimo.guest.process import find_guests
+from racimo.guest.qemu.monitor import MonitorLost, MonitorSilent
+from racimo.guest.running import RunningGuest
 from racimo.guest.units import UnitStart
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from racimo.guest.qemu.monitor import Monitor
     from racimo.guest.units import Units
     from racimo.model.paths import NodePaths
 
@@ -33,7 +35,6 @@ START_TIMEOUT = 30.0
 ADOPT_TIMEOUT = 5.0
 QUIT_TIMEOUT = 5.0
 KILL_TIMEOUT = 15.0
-EVENT_TIMEOUT = 1.0
 LOG_LINES = 12
 LOOKS = 3
 LOOK_AGAIN = 0.01
@@ -43,29 +44,6 @@ LAUNCH_FILE = "launch.json"
 UNRESPONSIVE = "unresponsive"
 """The state shown of a guest whose monitor does not answer."""
 
-SHUTDOWN_REASONS = {
-    "guest-shutdown": ("The guest shut itself down", True),
-    "guest-reset": ("The guest rebooted and is set to stop then", True),
-    "guest-panic": ("The guest's kernel panicked", False),
-    "host-qmp-quit": ("It was stopped", True),
-    "host-signal": ("The host ended QEMU with a signal, as at its own shutdown", True),
-    "host-ui": ("It was stopped from its display", True),
-    "subsystem-reset": ("The guest rebooted and is set to stop then", True),
-}
-"""QEMU's ``ShutdownCause`` to a sentence, and whether the end was orderly."""
-
-
-@dataclass(slots=True)
-class _Running:
-    process: Process
-    started: StartedWith
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    monitor: Monitor | None = None
-    shutdowns: asyncio.Queue[MonitorEvent] = field(default_factory=asyncio.Queue)
-    subscription: ExitStack = field(default_factory=ExitStack)
-    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    watcher: asyncio.Task[None] | None = None
-
 
 class GuestHost:
     """The guests' processes on this node. ``exits`` gets one ``GuestExited`` for each that ends, whoever ended it."""
@@ -73,7 +51,8 @@ class GuestHost:
     def __init__(self, paths: NodePaths, units: Units) -> None:
         self.paths, self.units = paths, units
         self.exits: asyncio.Queue[GuestExited] = asyncio.Queue()
-        self._guests: dict[int, _Running] = {}
+        self._guests: dict[int, RunningGuest] = {}
+        self._watchers: dict[RunningGuest, asyncio.Task[None]] = {}
         self._ended: dict[int, GuestExited] = {}
 
     @property
@@ -126,12 +105,7 @@ class GuestHost:
 
     async def monitor(self, vmid: int) -> Monitor:
         """The connection to a guest's QEMU, made anew if it broke. Raises ``NotFound`` when it has no process here."""
-        guest = self._guest(vmid)
-        async with guest.connecting:
-            if guest.monitor is None or not guest.monitor.connected:
-                await self._reconnect(vmid, guest)
-            assert guest.monitor is not None  # noqa: S101 - _connect sets it or raises
-            return guest.monitor
+        return await self._guest(vmid).monitor()
 
     async def status(self, vmid: int) -> GuestStatus | None:
         """What the guest's process does now; None when it has none here."""
@@ -205,7 +179,7 @@ class GuestHost:
         """Press the guest's power button and wait up to ``timeout`` seconds for its end. Returns whether it ended."""
         guest = self._guest(vmid)
         await (await self.monitor(vmid)).execute("system_powerdown")
-        return await self._wait_gone(guest, timeout)
+        return await guest.wait_gone(timeout)
 
     async def stop(self, vmid: int) -> None:
         """End the guest's process: QEMU flushes and quits, or is killed. On return it is dead, or this raises."""
@@ -217,7 +191,7 @@ class GuestHost:
         except (MonitorLost, MonitorSilent, NotFound) as error:
             log.info("a guest does not quit by its monitor", vmid=vmid, why=str(error))
         else:
-            if await self._wait_gone(guest, QUIT_TIMEOUT):
+            if await guest.wait_gone(QUIT_TIMEOUT):
                 return
         await self.kill(vmid)
 
@@ -227,7 +201,7 @@ class GuestHost:
         if guest is None:
             return
         guest.process.kill()
-        if not await self._wait_gone(guest, KILL_TIMEOUT):
+        if not await guest.wait_gone(KILL_TIMEOUT):
             raise OperationFailed(
                 f"Guest {vmid} does not die",
                 why=f"process {guest.process.pid} still exists {KILL_TIMEOUT:g} s after SIGKILL",
@@ -237,20 +211,21 @@ class GuestHost:
     async def wait_gone(self, vmid: int, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for the guest's process to end. Returns whether it has none now."""
         guest = self._guests.get(vmid)
-        return guest is None or await self._wait_gone(guest, timeout)
+        return guest is None or await guest.wait_gone(timeout)
 
     async def close(self) -> None:
         """Let go of every guest; they go on."""
         for guest in list(self._guests.values()):
-            if guest.watcher:
-                guest.watcher.cancel()
-                await asyncio.gather(guest.watcher, return_exceptions=True)
-            await self._release(guest)
+            watcher = self._watchers.pop(guest, None)
+            if watcher is not None:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
+            await guest.release()
         self._guests.clear()
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _guest(self, vmid: int) -> _Running:
+    def _guest(self, vmid: int) -> RunningGuest:
         guest = self._guests.get(vmid)
         if guest is None:
             raise NotFound(f"Guest {vmid} is not running on this node")
@@ -283,25 +258,18 @@ class GuestHost:
 
     async def _attach(self, vmid: int, pid: int, timeout: float) -> None:
         """Hold a process, watch it and connect to it. Raises ``ProcessLookupError`` when it ends before it answers."""
-        process = Process(vmid, pid)
-        guest = _Running(process, self._remembered(vmid))
+        guest = RunningGuest(vmid, pid, self._remembered(vmid), self.paths.guest_run(vmid) / "qmp.sock")
         self._guests[vmid] = guest
-        connecting = asyncio.ensure_future(self._connect(vmid, guest, timeout))
-        dying = asyncio.ensure_future(process.wait())
         try:
-            await asyncio.wait({connecting, dying}, return_when=asyncio.FIRST_COMPLETED)
-            if connecting.done() and connecting.exception() is not None:
-                await asyncio.wait({dying}, timeout=EVENT_TIMEOUT)  # a dying QEMU closes its monitor first
-            if not process.alive:
-                del self._guests[vmid]
-                raise ProcessLookupError(pid)
-            await connecting
+            await guest.connect(timeout)
+        except ProcessLookupError:
+            del self._guests[vmid]
+            raise
         finally:
-            connecting.cancel()
-            dying.cancel()
-            await asyncio.gather(connecting, dying, return_exceptions=True)
             if self._guests.get(vmid) is guest:
-                guest.watcher = asyncio.create_task(self._watch(vmid, guest), name=f"guest {vmid} watched")
+                watcher = asyncio.create_task(self._watch(vmid, guest), name=f"guest {vmid} watched")
+                self._watchers[guest] = watcher
+                watcher.add_done_callback(lambda _: self._watchers.pop(guest, None))
 
     def _remembered(self, vmid: int) -> StartedWith:
         try:
@@ -317,78 +285,18 @@ class GuestHost:
         except (OSError, ValueError, KeyError, TypeError):
             return StartedWith()
 
-    async def _reconnect(self, vmid: int, guest: _Running) -> None:
-        """Connect again, unless the guest's process ends before that. Raises ``NotFound`` when it does."""
-        connecting = asyncio.ensure_future(self._connect(vmid, guest, ADOPT_TIMEOUT))
-        dying = asyncio.ensure_future(guest.process.wait())
-        try:
-            await asyncio.wait({connecting, dying}, return_when=asyncio.FIRST_COMPLETED)
-            if not guest.process.alive:
-                raise NotFound(f"Guest {vmid} is not running on this node", why="its QEMU has just ended")
-            await connecting
-        finally:
-            connecting.cancel()
-            dying.cancel()
-            await asyncio.gather(connecting, dying, return_exceptions=True)
-
-    async def _connect(self, vmid: int, guest: _Running, timeout: float) -> None:
-        if guest.monitor is not None:
-            guest.subscription.close()
-            await guest.monitor.close()
-            guest.monitor = None
-        monitor = await Monitor.connect(self.paths.guest_run(vmid) / "qmp.sock", f"guest {vmid}", timeout=timeout)
-        guest.monitor = monitor
-        guest.shutdowns = guest.subscription.enter_context(monitor.events("SHUTDOWN", "GUEST_PANICKED"))
-
-    async def _watch(self, vmid: int, guest: _Running) -> None:
+    async def _watch(self, vmid: int, guest: RunningGuest) -> None:
         await guest.process.wait()
-        reason, orderly = "QEMU ended", False
+        ended = GuestExited(vmid, guest.started.epoch, "QEMU ended", False)
         try:
-            async with guest.connecting:
-                reason, orderly = await self._reason(vmid, guest)
-                await self._release(guest)
+            ended = await guest.ending(self.units)
         finally:
-            self._ended[vmid] = ended = GuestExited(vmid, guest.started.epoch, reason, orderly)
+            self._ended[vmid] = ended
             if self._guests.get(vmid) is guest:
                 del self._guests[vmid]
-            log.info("a guest's process ended", vmid=vmid, epoch=guest.started.epoch, reason=reason)
+            log.info("a guest's process ended", vmid=vmid, epoch=ended.epoch, reason=ended.reason)
             guest.gone.set()
             self.exits.put_nowait(ended)
-
-    async def _reason(self, vmid: int, guest: _Running) -> tuple[str, bool]:
-        if guest.monitor is not None:
-            try:
-                async with asyncio.timeout(EVENT_TIMEOUT):
-                    await guest.monitor.ended()
-            except TimeoutError:
-                log.warning("a dead guest's monitor is still open", vmid=vmid)
-        try:
-            end = await self.units.end(vmid)
-        except RacimoError as error:
-            log.warning("how a guest's unit ended is not known", vmid=vmid, why=str(error))
-            return "QEMU ended", False
-        while not guest.shutdowns.empty():
-            event = guest.shutdowns.get_nowait()
-            if event.name == "GUEST_PANICKED":
-                return SHUTDOWN_REASONS["guest-panic"]
-            reason = str(event.fields.get("reason"))
-            if end.clean and reason in SHUTDOWN_REASONS:
-                return SHUTDOWN_REASONS[reason]
-        return end.how, False
-
-    async def _wait_gone(self, guest: _Running, timeout: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout):
-                await guest.gone.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    async def _release(self, guest: _Running) -> None:
-        guest.subscription.close()
-        if guest.monitor is not None:
-            await guest.monitor.close()
-        guest.process.close()
 
     async def _discard(self, vmid: int) -> None:
         """After a start that failed: nothing may be left of the process."""

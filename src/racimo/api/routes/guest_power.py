@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field
 
@@ -25,13 +25,17 @@ from racimo.model.ha import Requested
 from racimo.task.operation import Operation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AsyncExitStack
 
     from racimo.api.context import Context
+    from racimo.guest.operations import GuestOperation
     from racimo.task.operation import Report
     from racimo.task.upid import Upid
 
 POWER = privilege("/vms/{vmid}", "VM.PowerMgmt")
+
+P = TypeVar("P", bound=OfGuest)
 
 routes = Routes()
 
@@ -48,8 +52,8 @@ class RequestState(Operation[HaResources]):
     """Tell the HA manager what is wanted of a guest."""
 
     kind: ClassVar[str]
+    wanted: ClassVar[Requested]
     vmid: int
-    wanted: Requested
 
     @property
     def subject(self) -> str:
@@ -64,86 +68,73 @@ class RequestStart(RequestState):
     """As a task of its own type."""
 
     kind: ClassVar[str] = "hastart"
+    wanted: ClassVar[Requested] = Requested.STARTED
 
 
 class RequestStop(RequestState):
     """As a task of its own type."""
 
     kind: ClassVar[str] = "hastop"
+    wanted: ClassVar[Requested] = Requested.STOPPED
 
 
-@routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/status/start", permission=POWER, answers=Answers.NODE, parameters=OfGuest,
-    task=True, summary="Start a guest",
-)  # fmt: skip
-async def start(context: Context, parameters: OfGuest) -> Upid:
-    """Of an HA guest the wanted state becomes ``started``."""
-    if _under_ha(context, parameters.vmid):
-        wish = RequestStart(vmid=parameters.vmid, wanted=Requested.STARTED)
-        return context.submit(wish, context.services.need(HaResources))
-    return context.submit(StartGuest(vmid=parameters.vmid), context.services.need(Lifecycle))
+@dataclass(frozen=True, kw_only=True)
+class PowerCommand(Generic[P]):
+    """One word about a guest's power, ``POST …/status/{verb}``: what is done here, or for an HA guest wished for."""
+
+    verb: str
+    summary: str
+    parameters: type[P]
+    operation: Callable[[P], GuestOperation]
+    wish: type[RequestState] | None = None
+
+    async def submit(self, context: Context, parameters: P) -> Upid:
+        """As a task. Of an HA guest only the wanted state is changed, where the command has such a ``wish``."""
+        if self.wish is not None and _under_ha(context, parameters.vmid):
+            return context.submit(self.wish(vmid=parameters.vmid), context.services.need(HaResources))
+        return context.submit(self.operation(parameters), context.services.need(Lifecycle))
 
 
-@routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/status/stop", permission=POWER, answers=Answers.NODE, parameters=OfGuest,
-    task=True, summary="Stop a guest at once",
-)  # fmt: skip
-async def stop(context: Context, parameters: OfGuest) -> Upid:
-    """Of an HA guest the wanted state becomes ``stopped``."""
-    if _under_ha(context, parameters.vmid):
-        wish = RequestStop(vmid=parameters.vmid, wanted=Requested.STOPPED)
-        return context.submit(wish, context.services.need(HaResources))
-    return context.submit(StopGuest(vmid=parameters.vmid), context.services.need(Lifecycle))
+def _plain(
+    verb: str, summary: str, operation: type[GuestOperation], wish: type[RequestState] | None = None
+) -> PowerCommand[OfGuest]:
+    """A command that needs no more than the guest's number."""
+    return PowerCommand(
+        verb=verb, summary=summary, parameters=OfGuest, wish=wish, operation=lambda asked: operation(vmid=asked.vmid)
+    )
 
 
-@routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/status/shutdown", permission=POWER, answers=Answers.NODE, parameters=Patience,
-    task=True, summary="Have a guest shut itself down",
-)  # fmt: skip
-async def shutdown(context: Context, parameters: Patience) -> Upid:
-    """Of an HA guest the wanted state becomes ``stopped``."""
-    if _under_ha(context, parameters.vmid):
-        wish = RequestStop(vmid=parameters.vmid, wanted=Requested.STOPPED)
-        return context.submit(wish, context.services.need(HaResources))
-    operation = ShutdownGuest(vmid=parameters.vmid, timeout=parameters.timeout, force_stop=parameters.force_stop)
-    return context.submit(operation, context.services.need(Lifecycle))
+def _shutdown(asked: Patience) -> ShutdownGuest:
+    return ShutdownGuest(vmid=asked.vmid, timeout=asked.timeout, force_stop=asked.force_stop)
 
 
-@routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/status/reboot", permission=POWER, answers=Answers.NODE, parameters=Patience,
-    task=True, summary="Shut a guest down and start it again",
-)  # fmt: skip
-async def reboot(context: Context, parameters: Patience) -> Upid:
-    """It comes back with its present configuration."""
-    operation = RebootGuest(vmid=parameters.vmid, timeout=parameters.timeout)
-    return context.submit(operation, context.services.need(Lifecycle))
+def _reboot(asked: Patience) -> RebootGuest:
+    return RebootGuest(vmid=asked.vmid, timeout=asked.timeout)
 
 
-@routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/status/reset", permission=POWER, answers=Answers.NODE, parameters=OfGuest,
-    task=True, summary="Press a guest's reset button",
-)  # fmt: skip
-async def reset(context: Context, parameters: OfGuest) -> Upid:
-    """What it has not written is lost."""
-    return context.submit(ResetGuest(vmid=parameters.vmid), context.services.need(Lifecycle))
+COMMANDS: tuple[PowerCommand[Any], ...] = (
+    _plain("start", "Start a guest", StartGuest, RequestStart),
+    _plain("stop", "Stop a guest at once", StopGuest, RequestStop),
+    PowerCommand(
+        verb="shutdown",
+        summary="Have a guest shut itself down",
+        parameters=Patience,
+        operation=_shutdown,
+        wish=RequestStop,
+    ),
+    PowerCommand(verb="reboot", summary="Shut a guest down and start it again", parameters=Patience, operation=_reboot),
+    _plain("reset", "Press a guest's reset button", ResetGuest),
+    _plain("suspend", "Halt a guest's CPUs", SuspendGuest),
+    _plain("resume", "Let a suspended guest run on", ResumeGuest),
+)
 
-
-@routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/status/suspend", permission=POWER, answers=Answers.NODE, parameters=OfGuest,
-    task=True, summary="Halt a guest's CPUs",
-)  # fmt: skip
-async def suspend(context: Context, parameters: OfGuest) -> Upid:
-    """It stays in memory."""
-    return context.submit(SuspendGuest(vmid=parameters.vmid), context.services.need(Lifecycle))
-
-
-@routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/status/resume", permission=POWER, answers=Answers.NODE, parameters=OfGuest,
-    task=True, summary="Let a suspended guest run on",
-)  # fmt: skip
-async def resume(context: Context, parameters: OfGuest) -> Upid:
-    """It goes on where it was."""
-    return context.submit(ResumeGuest(vmid=parameters.vmid), context.services.need(Lifecycle))
+for command in COMMANDS:
+    path = f"/nodes/{{node}}/qemu/{{vmid}}/status/{command.verb}"
+    row = routes.add(
+        "POST", path, permission=POWER, answers=Answers.NODE, parameters=command.parameters, task=True,
+        summary=command.summary,
+    )  # fmt: skip
+    row(command.submit)
 
 
 def _under_ha(context: Context, vmid: int) -> bool:
