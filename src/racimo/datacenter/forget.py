@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from racimo.errors import Conflict
 from racimo.model.guest import RunState, Runtime
+from racimo.store.destination import taking_guests
 
 if TYPE_CHECKING:
     from racimo.model.guest import Guest
@@ -26,13 +27,17 @@ async def guests_of(layout: Layout, node: str) -> list[Held[Guest]]:
 async def forget_node(layout: Layout, name: str) -> None:
     """Delete the node's record and all that is kept of it, and its name in the storages, in one transaction.
 
-    Its guests must be gone. Raises ``Conflict`` when one came meanwhile. Nothing happens if the node is not there.
+    Its guests must be gone: it is marked as leaving first, so that none can come any more. Raises ``Conflict`` when one
+    came before that. Nothing happens if the node is not there.
     """
     locks = [held.key for held in (await layout.locks.all()).values() if held.record.node == name]
     for start in range(0, len(locks), CHUNK):
         await layout.store.txn(deletes=locks[start : start + CHUNK])
     for _ in range(ATTEMPTS):
         node = await layout.nodes.find(name)
+        if node is not None and not node.record.leaving:
+            await layout.nodes.update(name, lambda n: dataclasses.replace(n, leaving=True))
+            continue
         compares: list[Compare] = [node.compare] if node else []
         puts: list[Put] = []
         deletes = [node.key] if node else []
@@ -87,6 +92,7 @@ async def hand_over_guests(layout: Layout, name: str, target: str, *, powered_of
             vmid=guest.vmid, node=target, epoch=guest.epoch, state=RunState.STOPPED, reason=f"taken over from {name}"
         )
         compares, runtime = await _still_stopped(layout, held, powered_off=powered_off)
+        compares.append(await taking_guests(layout, target))
         puts = [layout.guests.put(guest.vmid, guest, held), layout.runtimes.put(guest.vmid, stopped, runtime)]
         if await layout.store.txn(compares, puts) is None:
             raise Conflict(f"Guest {guest.vmid} was changed while it was handed over", todo="Try again")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from racimo.model.paths import NodePaths
 
 NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+AFTER_REMOVAL = "Run here: racimo cluster leave --force; then join again"
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,13}[a-zA-Z0-9])?")
 
 
@@ -30,6 +31,11 @@ class Identity:
     address: str
     clustered: bool = False
     endpoints: tuple[str, ...] = ()
+
+    @property
+    def removed(self) -> str:
+        """What is to be said where the datacenter's records name no such node."""
+        return f"it was removed from the datacenter, or replaced: no node '{self.name}' has the id {self.id}"
 
 
 _ADAPTER = TypeAdapter(Identity)

@@ -69,16 +69,11 @@ async def leave(host: Host, store: Store, quorum: Quorum, report: Report, *, for
             why=", ".join(other.name for other in others),
             todo=f"Run first: racimo cluster remove {others[0].name}",
         )
-    guests = [held.record for held in await guests_of(layout, node.name)]
-    if guests:
-        raise Refused(
-            f"The node '{node.name}' still has guests",
-            why=", ".join(f"{guest.vmid} ('{guest.name}')" for guest in guests),
-            todo="Migrate them to another node, or destroy them, and leave then",
-        )
+    await _refuse_guests(layout, node.name)
     async with AsyncExitStack() as undo:
-        await _mark_leaving(layout, node.name, leaving=True)
         undo.push_async_callback(_mark_leaving, layout, node.name, leaving=False)
+        await _mark_leaving(layout, node.name, leaving=True)
+        await _refuse_guests(layout, node.name)  # whose move was committed before the mark; none comes after it
         report.progress(0.2, "handing its vote over")
         await hand_over_vote(host, store, quorum, node, report)
         report.progress(0.7, "leaving")
@@ -141,6 +136,16 @@ async def hand_over_vote(host: Host, store: Store, quorum: Quorum, node: Node, r
 def leave_marker(paths: NodePaths) -> Path:
     """The file that says: a leave was begun."""
     return paths.etc / "leave.begun"
+
+
+async def _refuse_guests(layout: Layout, name: str) -> None:
+    guests = [held.record for held in await guests_of(layout, name)]
+    if guests:
+        raise Refused(
+            f"The node '{name}' still has guests",
+            why=", ".join(f"{guest.vmid} ('{guest.name}')" for guest in guests),
+            todo="Migrate them to another node, or destroy them, and leave then",
+        )
 
 
 async def _mark_leaving(layout: Layout, name: str, *, leaving: bool) -> None:

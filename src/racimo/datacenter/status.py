@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from racimo.datacenter.identity import AFTER_REMOVAL
 from racimo.datacenter.quorum import Health
 from racimo.datacenter.standalone import SETTINGS
 from racimo.datacenter.voter_keeper import assign_members
@@ -55,6 +56,8 @@ class ClusterStatus:
     votes_needed: int = 0
     votes_present: int = 0
     why: str = ""
+    removed: str = ""
+    """Why this machine is no node of the datacenter any more, and what to do; empty where it is one."""
 
 
 async def cluster_status(identity: Identity, layout: Layout, quorum: Quorum) -> ClusterStatus:
@@ -88,7 +91,14 @@ async def cluster_status(identity: Identity, layout: Layout, quorum: Quorum) -> 
         id=datacenter.id, name=datacenter.name, clustered=True, quorum=True, own=identity.name,
         members=_states(nodes, members, health),
         votes_expected=len(voters), votes_needed=needed, votes_present=present,
+        removed=_removed(identity, nodes),
     )  # fmt: skip
+
+
+def _removed(identity: Identity, nodes: Sequence[Node]) -> str:
+    if any(node.id == identity.id for node in nodes):
+        return ""
+    return f"this machine does nothing: {identity.removed}. {AFTER_REMOVAL}"
 
 
 def _states(nodes: Sequence[Node], members: Sequence[Member], health: Mapping[int, Health]) -> tuple[MemberState, ...]:

@@ -202,8 +202,8 @@ class LiveMigration:
         life.require_lease(view)
         state = RunState.PAUSED if self._view.state is RunState.PAUSED else RunState.RUNNING
         life.host.advance(self._vmid, self._epoch + 1)
+        life.busy.doubt(self._vmid)  # should the move be refused, the reconciler goes by the record
         if not await records.move(view, life.node, state, ""):
-            life.busy.doubt(self._vmid)
             raise Conflict(f"Guest {self._vmid} cannot be taken back", why="somebody else changed it just now")
         if state is RunState.RUNNING:
             await life.host.cont(self._vmid)

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 from racimo.errors import AlreadyExists, Conflict, NotFound
 from racimo.model.guest import Guest, RunState, Runtime
 from racimo.store.collection import Held
+from racimo.store.destination import taking_guests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from racimo.model.guest import Lock
+    from racimo.store.base import Compare, Put
     from racimo.store.layout import Layout
+
+ATTEMPTS = 8
+"""How often a guest is given to a node whose own record is written meanwhile, such as when it becomes a voter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +128,26 @@ class GuestRecords:
         return replace(view, runtime=Held(runtimes.key(vmid), runtime, revision, unknown))
 
     async def create(self, guest: Guest) -> None:
-        """Write a new guest. Raises ``AlreadyExists`` that names the one that has the number."""
+        """Write a new guest of this node. Raises ``AlreadyExists`` that names the one that has the number, ``Refused``
+        when the node is leaving.
+        """
         guests, runtimes = self.layout.guests, self.layout.runtimes
         compares = [guests.absent(guest.vmid), runtimes.absent(guest.vmid)]
-        if await self.layout.store.txn(compares, [guests.put(guest.vmid, guest)]) is None:
+        if not await self._give(guest.node, compares, [guests.put(guest.vmid, guest)], self._node_id):
             await self.refuse_taken(guest.vmid)
             raise Conflict(f"Guest {guest.vmid} cannot be created", why="another with that number is being removed")
+
+    async def _give(self, node: str, compares: list[Compare], puts: list[Put], node_id: str = "") -> bool:
+        """Commit ``puts``, which give a guest to ``node``, if that takes guests and ``compares`` hold; else False."""
+        before: Compare | None = None
+        for _ in range(ATTEMPTS):
+            takes = await taking_guests(self.layout, node, node_id)
+            if takes == before:
+                return False  # it was not the node's record that had changed
+            if await self.layout.store.txn([*compares, takes], puts) is not None:
+                return True
+            before = takes
+        return False
 
     async def refuse_taken(self, vmid: int) -> None:
         """Raises ``AlreadyExists`` when the number is in use."""
@@ -154,16 +173,18 @@ class GuestRecords:
         return replace(view, held=Held(view.held.key, guest, revision, view.held.unknown))
 
     async def move(self, view: GuestView, target: str, state: RunState, reason: str) -> bool:
-        """The commit point of every move: owner, epoch and ``Runtime`` in one transaction that compares both.
+        """The commit point of every move: owner, epoch and ``Runtime`` in one transaction that compares both, and that
+        ``target`` takes guests still.
 
-        Returns False when somebody did. Raises ``StoreUnavailable`` (nothing written), ``StoreUnknown``.
+        Returns False when somebody wrote one of them. Raises ``Refused`` when the target takes no guests,
+        ``StoreUnavailable`` (nothing written), ``StoreUnknown``.
         """
         vmid, layout, epoch = view.guest.vmid, self.layout, view.guest.epoch + 1
         guest = replace(view.guest, node=target, epoch=epoch)
         runtime = Runtime(vmid=vmid, node=target, epoch=epoch, state=state, reason=reason, since=self._clock())
         compares = [view.held.compare, view.runtime.compare if view.runtime else layout.runtimes.absent(vmid)]
         puts = [layout.guests.put(vmid, guest, view.held), layout.runtimes.put(vmid, runtime, view.runtime)]
-        return await layout.store.txn(compares, puts) is not None
+        return await self._give(target, compares, puts)
 
     async def leave_ha(self, view: GuestView) -> None:
         """Take a guest of ours out of HA; what the manager and the agents noted goes with it."""

@@ -70,7 +70,9 @@ class Commit:
     def _move(self, decision: Move) -> Transaction:
         layout, sid, vmid = self.layout, decision.sid, str(decision.guest.vmid)
         guest, runtime = self.basis.guests.get(vmid), self.basis.runtimes.get(vmid)
+        target = decision.guest.node
         compares = [self.term, *self._about(sid), _unchanged(layout.runtimes, vmid, runtime)]
+        compares.append(_unchanged(layout.nodes, target, self.basis.nodes.get(target)))  # it may have begun to leave
         if decision.fenced:
             status = self.basis.node_statuses.get(decision.fenced)
             compares.append(layout.heartbeats.absent(decision.fenced))

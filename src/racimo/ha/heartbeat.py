@@ -34,6 +34,9 @@ UNDER_WAY = 100
 """Numbers that a process passes over which carries on with the incarnation of the one before: heartbeats of that one
 may still be on their way to the store, and one of those must not be taken for an own one that was sent later."""
 
+REMOVED = "this machine is not that node of the datacenter any more: it was removed"
+AFTER_REMOVAL = "run here 'racimo cluster leave --force', then join again"
+
 
 class Fenced(Exception):
     """The store holds another heartbeat than ours, or none: another node may have our guests."""
@@ -81,6 +84,7 @@ class Holder:
         self.acknowledged: Callable[[int], None] = lambda revision: None
         """Called with the revision of each heartbeat that was acknowledged."""
         self._revision, self._acked = ABSENT, 0
+        self._own: Compare | None = None
         self._sent: dict[int, tuple[int, Profile]] = {}
 
     def new_incarnation(self) -> str:
@@ -134,9 +138,8 @@ class Holder:
         )
         try:
             async with asyncio.timeout(profile.write_timeout):
-                revision = await self._store.txn(
-                    [Compare(self._key, self._revision)], [self._heartbeats.put(self.node, record)]
-                )
+                compares = [Compare(self._key, self._revision), *([self._own] if self._own else [])]
+                revision = await self._store.txn(compares, [self._heartbeats.put(self.node, record)])
                 if revision is None:
                     await self._settle()
                     return
@@ -155,6 +158,10 @@ class Holder:
             raise Fenced("the heartbeat was deleted from the store")
         if held.record.incarnation != self.incarnation:
             raise Fenced(f"the heartbeat is now that of incarnation {held.record.incarnation}")
+        if held.revision == self._revision and self._own is not None:
+            if not await self._is_member():
+                raise Fenced(REMOVED)
+            return  # only the node's record was written, as when it becomes a voter: the next heartbeat compares anew
         if held.record.sequence <= self._acked:
             # A write that was under way for long and came after the deletion: its incarnation is over all the same.
             raise Fenced(f"the heartbeat went back to sequence {held.record.sequence}")
@@ -186,6 +193,7 @@ class Holder:
     async def _begin(self) -> None:
         """Carry on with the incarnation of an earlier process of this boot, or begin anew once no guest is left."""
         self._sent.clear()
+        told = False
         while True:
             try:
                 async with asyncio.timeout(self.profile().write_timeout):
@@ -206,7 +214,9 @@ class Holder:
             self.lease = None
             self.keeper.remove()
             if not member:
-                log.warning("no heartbeat: this machine is not that node of the datacenter any more", node=self.node)
+                if not told:
+                    log.error("no heartbeat: " + REMOVED, node=self.node, todo=AFTER_REMOVAL)
+                told = True
                 await self.clock.sleep(self.profile().beat)
                 continue
             if self._guarded() and not self.keeper.guests():
@@ -223,11 +233,16 @@ class Holder:
             await self.clock.sleep(0.2)
 
     async def _is_member(self) -> bool:
-        """Whether the datacenter's node of this name is this very machine."""
+        """Whether the datacenter's node of this name is this very machine; from now on heartbeats compare its record.
+
+        So none is written after the node was removed, or replaced by another of its name.
+        """
         if not self.node_id:
             return True
         node = await self._nodes.find(self.node)
-        return node is not None and node.record.id == self.node_id
+        member = node is not None and node.record.id == self.node_id
+        self._own = node.compare if node is not None and member else None
+        return member
 
     @staticmethod
     def _goes_on(heartbeat: Heartbeat, lease: Lease) -> bool:

@@ -20,6 +20,7 @@ from racimo.guest.reconciler import Reconciler
 from racimo.ha.resources import HaResources
 from racimo.model.ha import NodeHealth
 from racimo.model.node import Daemon
+from racimo.node.announce import Announcement
 from racimo.node.presence import HeartbeatPresence
 from racimo.storage.volumes import Volumes
 from racimo.store.layout import ROOT, Layout
@@ -131,7 +132,7 @@ class Session:
             group.create_task(self.reconciler.run(), name="guests")
             await self._start_mirror()
             group.create_task(self.presence.follow(), name="presence")
-            await self._announce()
+            await self._announcement().made()
             group.create_task(self.reconciler.start_on_boot(self._start_guest), name="guests that start with the node")
             group.create_task(self._renew_certificate(), name="certificate")
             group.create_task(
@@ -146,6 +147,11 @@ class Session:
         await self.locks.close()
         await self.mirror.stop()
 
+    def _announcement(self) -> Announcement:
+        machine, name = self.machine, self.identity.name
+        daemon = Daemon(node=name, incarnation=machine.incarnation, version=__version__, since=machine.host.now())
+        return Announcement(self.layout, self.identity, daemon)
+
     async def _start_mirror(self) -> None:
         while True:
             try:
@@ -155,22 +161,6 @@ class Session:
                 await asyncio.sleep(RETRY)
             else:
                 return
-
-    async def _announce(self) -> None:
-        """Write down that this daemon runs here now, so that locks of the one before can be broken."""
-        name = self.identity.name
-        daemon = Daemon(
-            node=name, incarnation=self.machine.incarnation, version=__version__, since=self.machine.host.now()
-        )
-        while True:
-            try:
-                held = await self.layout.daemons.find(name)
-                compare = held.compare if held else self.layout.daemons.absent(name)
-                if await self.store.txn([compare], [self.layout.daemons.put(name, daemon, held)]) is not None:
-                    return
-            except StoreError as error:
-                log.warning("the daemon could not announce itself yet", why=str(error))
-            await asyncio.sleep(RETRY)
 
     async def _renew_certificate(self) -> None:
         while True:

@@ -138,6 +138,8 @@ async def test_a_node_that_was_removed_while_away_leaves_by_itself_and_joins_ane
     old = third.of.identity.id
     await third.die()
     await first.of.remove(RemoveRequest(node="n3"), report)
+    assert (await first.of.status()).removed == ""
+    assert "removed from the datacenter" in (await third.of.status()).removed
     await third.of.leave(report, force=True)
     await third.join(first)
     assert third.of.identity.id != old

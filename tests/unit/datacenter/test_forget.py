@@ -10,6 +10,7 @@ from racimo.datacenter.forget import forget_guests, hand_over_guests
 from racimo.errors import Conflict
 from racimo.model.guest import Guest, RunState, Runtime
 from racimo.model.ha import Resource
+from racimo.model.node import Node
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 async def layout() -> AsyncIterator[Layout]:
     store = MemoryStore()
     layout = Layout(store)
+    await layout.nodes.create("n2", Node(name="n2", id="2", address="192.0.2.2"))
     await layout.guests.create(100, Guest(vmid=100, node="n3"))
     yield layout
     await store.close()

@@ -186,9 +186,13 @@ class Datacenter:
         files = CertificateFiles.of(node.paths)
         node.paths.etc.mkdir(parents=True)
         files.ensure(self.authority, Subject(name, f"id-{name}", "dc-1"), ("127.0.0.1",), time.time())
-        await self.layout.nodes.create(name, Node(name=name, id=f"id-{name}", address="127.0.0.1"))
+        await self.enrol(name)
         self.wire.nodes[name] = node
         return node
+
+    async def enrol(self, name: str) -> None:
+        """A node in the records alone: it can be given guests."""
+        await self.layout.nodes.create(name, Node(name=name, id=f"id-{name}", address="127.0.0.1"))
 
     def boot_disk(self, code: bytes) -> str:
         """``virtio0`` of a guest that boots ``code``."""

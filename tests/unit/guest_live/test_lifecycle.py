@@ -87,6 +87,7 @@ async def test_a_running_guest_is_not_started_twice(place: Datacenter) -> None:
 
 async def test_a_start_loses_against_a_move_of_the_stopped_guest(place: Datacenter) -> None:
     node = await a_guest(place)
+    await place.enrol("n2")
     view = await node.life.records.owned(100)
     assert await node.life.records.move(view, "n2", RunState.STOPPED, "")
     with pytest.raises(Conflict, match="cannot become starting"):
@@ -211,6 +212,7 @@ async def test_a_process_that_belongs_to_another_node_is_destroyed(place: Datace
     node = await a_guest(place)
     node.follow()
     await node.run(StartGuest(vmid=100))
+    await place.enrol("n2")
     view = await node.life.records.view(100)
     assert await node.life.records.move(view, "n2", RunState.RUNNING, "taken over")
     async with asyncio.timeout(15):

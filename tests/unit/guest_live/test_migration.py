@@ -329,6 +329,7 @@ async def test_a_store_that_stays_away_gives_the_guest_back_to_the_source(place:
 
 async def test_a_guest_taken_over_during_its_migration_runs_on_neither_side(place: Datacenter) -> None:
     source, target = await two_nodes(place)
+    await place.enrol("n3")
     task = await started_migrating(source, MigrateGuest(vmid=100, target="n2", bwlimit=SLOW))
     view = await source.life.records.view(100)
     assert await source.life.records.move(view, "n3", RunState.STOPPED, "fenced")

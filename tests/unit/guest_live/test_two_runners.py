@@ -89,6 +89,7 @@ def give_lease(node: GuestNode, incarnation: str) -> None:
 async def test_a_start_that_outlives_its_lease_does_not_go_on_under_the_next_one(place: Datacenter) -> None:
     """The daemon halts after STARTING; the node is fenced, the guest recovered; the node gets a new lease."""
     node = await place.add("n1")
+    await place.enrol("n2")
     await node.run(CreateGuest(vmid=100, config={**CONFIG, "virtio0": place.boot_disk(HALT)}))
     await put_under_ha(node)
     give_lease(node, "first")
@@ -180,6 +181,7 @@ async def test_a_target_that_reads_the_record_just_before_the_commit_keeps_the_g
 async def test_a_source_whose_record_was_changed_does_not_let_the_guest_run(place: Datacenter) -> None:
     """A guest that is not under HA was given away by an administrator, just before the commit."""
     source, _ = await two_nodes(place)
+    await place.enrol("n3")
     let_run: list[int] = []
 
     async def give_away() -> None:

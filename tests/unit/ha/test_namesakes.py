@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
+import pytest
 from test_live import OneNode
 
 from racimo.ha.daemon import HaNode
+from racimo.ha.heartbeat import Fenced
 from racimo.model.ha import Heartbeat
 from racimo.model.lease import Lease
 
@@ -38,4 +41,33 @@ async def test_a_removed_machine_shows_no_life_in_the_name_of_its_successor() ->
     async with one.runs():
         await asyncio.sleep(0.3)
     assert await one.layout.heartbeats.get("n1") == successor and one.desk.lease is None
+    await one.store.close()
+
+
+async def test_a_node_that_is_removed_while_its_heartbeat_is_under_way_shows_no_life_any_more() -> None:
+    one = OneNode()
+    await one.records()
+    one.ha = HaNode("n1", one.store, one.desk, one.operations, one.clock, "1")
+    holder = one.ha.holder
+    await holder._begin()
+    await holder.beat()
+    before = await one.layout.heartbeats.hold("n1")
+    await one.layout.nodes.update("n1", lambda node: replace(node, id="successor"))
+    with pytest.raises(Fenced, match="it was removed"):
+        await holder.beat()
+    assert (await one.layout.heartbeats.hold("n1")).revision == before.revision
+    await one.store.close()
+
+
+async def test_a_node_that_becomes_a_voter_goes_on_with_its_lease() -> None:
+    one = OneNode()
+    await one.records()
+    one.ha = HaNode("n1", one.store, one.desk, one.operations, one.clock, "1")
+    holder = one.ha.holder
+    await holder._begin()
+    await holder.beat()
+    await one.layout.nodes.update("n1", lambda node: replace(node, voter=not node.voter))
+    await holder.beat()
+    await holder.beat()
+    assert (await one.layout.heartbeats.get("n1")).sequence == 3 and holder.holds()
     await one.store.close()

@@ -61,7 +61,7 @@ async def cluster_status(context: Context, parameters: Parameters) -> list[dict[
         "nodes": len(status.members),
         "quorate": int(status.quorum), "version": 1, "votes_expected": status.votes_expected,
         "votes_needed": status.votes_needed, "votes_present": status.votes_present, "why": status.why,
-        "stale_s": inventory.staleness(),
+        "stale_s": inventory.staleness(), "removed": status.removed,
     }  # fmt: skip
     nodes = [_member(member, inventory, status.own) for member in status.members]
     return [cluster, *nodes] if status.clustered else nodes

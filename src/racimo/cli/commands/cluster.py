@@ -159,7 +159,9 @@ async def status(session: Session) -> Page:
     whole = next((entry for entry in entries if entry.text("type") == "cluster"), Row({}))
     nodes = [entry for entry in entries if entry.text("type") == "node"]
     lines = [("Datacenter", whole.text("name") or "none: this node stands alone"), ("Quorum", quorum(whole))]
-    if danger := next_failure(whole, nodes):
+    if removed := whole.text("removed"):
+        lines.append(("Beware", removed))
+    elif danger := next_failure(whole, nodes):
         lines.append(("Beware", danger))
     return Page([Facts(lines, whole.fields), members(nodes)], answer)
 
