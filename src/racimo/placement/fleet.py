@@ -83,6 +83,15 @@ class Fleet:
             for node in places[sid]:
                 self._put(sid, node, measured=dynamic)
 
+    def copy(self) -> Fleet:
+        """Another of the same; changes to it leave this one as it is."""
+        copy = Fleet({}, self.demands, {}, self.rules, self.scoring)
+        copy.names, copy.index, copy.machines = self.names, self.index, self.machines
+        copy.guests, copy.memory = [*self.guests], [*self.memory]
+        copy.cpu_use, copy.memory_use = [*self.cpu_use], [*self.memory_use]
+        copy._on = {sid: [*places] for sid, places in self._on.items()}
+        return copy
+
     @staticmethod
     def _start(measured: float | None, configured: float) -> float:
         return float(configured if measured is None else measured)
