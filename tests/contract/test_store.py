@@ -76,6 +76,38 @@ async def test_a_written_value_is_read_back_with_its_revision(store: Store, root
     assert (stored.key, stored.value, stored.revision) == (root + "a", b"one", revision)
 
 
+async def test_a_snapshot_gives_each_key_in_the_order_asked_for(store: Store, root: str) -> None:
+    first, second = await write(store, root + "a", b"one"), await write(store, root + "b", b"")
+    keys = [root + "b", root + "nothing", root + "a"]
+    found = await store.snapshot(keys)
+    assert [entry and (entry.key, entry.value, entry.revision) for entry in found] == [
+        (keys[0], b"", second),
+        None,
+        (keys[2], b"one", first),
+    ]
+    assert await store.snapshot([]) == ()
+
+
+async def test_a_snapshot_never_shows_half_of_a_transaction(store: Store, root: str) -> None:
+    keys = [root + "a", root + "b"]
+
+    async def write_both() -> None:
+        for number in range(50):
+            await store.txn(puts=[Put(key, str(number).encode()) for key in keys])
+            await asyncio.sleep(0)
+
+    writing = asyncio.create_task(write_both())
+    seen = set()
+    # The store in memory never waits: both sides give way to each other by themselves.
+    while not writing.done():
+        first, second = await store.snapshot(keys)
+        await asyncio.sleep(0)
+        assert (first and first.value) == (second and second.value)
+        seen.add(first and first.value)
+    await writing
+    assert len(seen) > 1
+
+
 @pytest.mark.parametrize("value", [b"", b"\x00", bytes(range(256)), "Grüße, 🍇".encode(), b"x" * 300_000])
 async def test_any_bytes_are_a_value(store: Store, root: str, value: bytes) -> None:
     await write(store, root + "a", value)

@@ -110,6 +110,10 @@ class LinkedStore:
         answer: Stored | None = await self._ask(lambda: self._memory.get(key), lossy=False)
         return answer
 
+    async def snapshot(self, keys: Sequence[str]) -> tuple[Stored | None, ...]:
+        answer: tuple[Stored | None, ...] = await self._ask(lambda: self._memory.snapshot(keys), lossy=False)
+        return answer
+
     async def list(self, prefix: str) -> Listing:
         answer: Listing = await self._ask(lambda: self._memory.list(prefix), lossy=False)
         return answer

@@ -20,14 +20,14 @@ class Busy:
         self._doubtful: set[int] = set()
 
     @asynccontextmanager
-    async def hold(self, vmid: int) -> AsyncIterator[None]:
-        """Work on a guest alone."""
+    async def hold(self, vmid: int, *, looking: bool = False) -> AsyncIterator[None]:
+        """Work on a guest alone. ``looking`` is the look at a guest in doubt itself, which calls for no other."""
         lock = self._locks.setdefault(vmid, asyncio.Lock())
         async with lock:
             try:
                 yield
             finally:
-                if vmid in self._doubtful:
+                if vmid in self._doubtful and not looking:
                     self.woken.set()
 
     def is_held(self, vmid: int) -> bool:

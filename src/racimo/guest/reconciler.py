@@ -130,7 +130,7 @@ class Reconciler:
                 group.create_task(self._settle(vmid))
 
     async def _settle(self, vmid: int) -> None:
-        async with self._busy.hold(vmid):
+        async with self._busy.hold(vmid, looking=True):
             try:
                 settled = await self._judge_and_act(vmid)
             except StoreError as error:
@@ -146,12 +146,10 @@ class Reconciler:
         """One look at one guest. Returns whether nothing is left in doubt."""
         process = await self._host.status(vmid)
         migrating = process is not None and await is_migrating(self._host, vmid)
-        # The lock before the record: once a migration's lock is gone, the record says how it ended.
-        lock = await self._life.records.lock(vmid) if process is not None else None
+        view = await self._life.records.find(vmid)
+        guest, runtime, lock = (view.guest, view.runtime, view.lock) if view else (None, None, None)
         if lock is not None and await proven_dead(self._life.layout, lock.node, lock.incarnation):
             lock = None
-        view = await self._life.records.find(vmid)
-        guest, runtime = (view.guest, view.runtime) if view else (None, None)
         judgement = judge(
             # The guests of a node that was removed are not ours, though another node may have our name now.
             self._life.node if await self._life.records.is_member() else "",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from racimo.errors import AlreadyExists, Conflict, NotFound
-from racimo.model.guest import Guest, RunState, Runtime
+from racimo.model.guest import Guest, RunState, Runtime, guest_sid
 from racimo.store.collection import Held
 from racimo.store.destination import taking_guests
 
@@ -27,11 +27,15 @@ ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True)
 class GuestView:
-    """A guest's records as read, to compare with. ``ha``: it is an HA resource, so it runs only under a lease."""
+    """A guest's records at one revision of the store, to compare with.
+
+    ``ha``: it is an HA resource, so it runs only under a lease. ``lock``: who works on it.
+    """
 
     held: Held[Guest]
     runtime: Held[Runtime] | None
     ha: bool
+    lock: Lock | None = None
 
     @property
     def guest(self) -> Guest:
@@ -58,13 +62,23 @@ class GuestRecords:
         return held is not None and held.record.id == self._node_id
 
     async def find(self, vmid: int) -> GuestView | None:
-        """The guest's records, or None when there is no such guest."""
-        # In this order: whoever moves the guest after the first read writes its Runtime, and our compare fails.
-        runtime = await self.layout.runtimes.find(vmid)
-        held = await self.layout.guests.find(vmid)
+        """The guest's records, or None when there is no such guest.
+
+        All from one revision: an owner before a move beside a ``Runtime`` after it would look like a broken promise.
+        """
+        layout = self.layout
+        guest, runtime, resource, lock = await layout.store.snapshot(
+            [
+                layout.guests.key(vmid),
+                layout.runtimes.key(vmid),
+                layout.resources.key(guest_sid(vmid)),
+                layout.locks.key(f"guests/{vmid}"),
+            ]
+        )
+        held, locked = layout.guests.held(guest), layout.locks.held(lock)
         if held is None:
             return None
-        return GuestView(held, runtime, await self.layout.resources.find(held.record.sid) is not None)
+        return GuestView(held, layout.runtimes.held(runtime), resource is not None, locked.record if locked else None)
 
     async def view(self, vmid: int) -> GuestView:
         """The guest's records. Raises ``NotFound``."""
@@ -94,11 +108,6 @@ class GuestRecords:
                 why=f"it is for epoch {epoch}, the guest is at epoch {view.guest.epoch}",
             )
         return view
-
-    async def lock(self, vmid: int) -> Lock | None:
-        """Who holds the guest's lock now."""
-        held = await self.layout.locks.find(f"guests/{vmid}")
-        return held.record if held else None
 
     async def enter(self, view: GuestView, state: RunState, reason: str = "") -> GuestView:
         """Write what became of the guest, if nobody wrote its ``Runtime`` since ``view``; for ``STARTING``, if nobody

@@ -11,6 +11,11 @@ MIN_VMID = 100
 MAX_VMID = 999_999_999
 
 
+def guest_sid(vmid: int) -> str:
+    """The id of a guest as an HA resource, such as ``vm:100``."""
+    return f"vm:{vmid}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest(Record):
     """One guest. ``node`` is the only node that may run it.
@@ -32,7 +37,7 @@ class Guest(Record):
     @property
     def sid(self) -> str:
         """The id of the guest as an HA resource, such as ``vm:100``."""
-        return f"vm:{self.vmid}"
+        return guest_sid(self.vmid)
 
 
 class RunState(StrEnum):

@@ -99,6 +99,9 @@ class Store(Protocol):
     async def get(self, key: str) -> Stored | None:
         """The record under ``key`` after every transaction that was acknowledged before this call; None if absent."""
 
+    async def snapshot(self, keys: Sequence[str]) -> tuple[Stored | None, ...]:
+        """What stands under each of ``keys``, in their order, from one revision; at most ``MAX_OPERATIONS`` keys."""
+
     async def list(self, prefix: str) -> Listing:
         """Every record whose key starts with ``prefix``, from one revision."""
 

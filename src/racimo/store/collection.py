@@ -86,8 +86,11 @@ class Collection(Generic[R]):
 
     async def find(self, name: str | int) -> Held[R] | None:
         """The record with what is needed to write it back, or None."""
-        stored = await self.store.get(self.key(name))
-        return self._held(stored) if stored else None
+        return self.held(await self.store.get(self.key(name)))
+
+    def held(self, stored: Stored | None) -> Held[R] | None:
+        """What a read of the store found, as a record."""
+        return self.decode(stored.key, stored.value, stored.revision) if stored else None
 
     async def hold(self, name: str | int) -> Held[R]:
         """Like ``find``, but raises ``NotFound``."""
@@ -103,7 +106,10 @@ class Collection(Generic[R]):
     async def all(self) -> dict[str, Held[R]]:
         """Every record by name, in key order."""
         listing = await self.store.list(self.prefix)
-        return {stored.key.removeprefix(self.prefix): self._held(stored) for stored in listing.records}
+        return {
+            stored.key.removeprefix(self.prefix): self.decode(stored.key, stored.value, stored.revision)
+            for stored in listing.records
+        }
 
     async def records(self) -> list[R]:
         """Every record, in key order."""
@@ -137,6 +143,3 @@ class Collection(Generic[R]):
             held = await self.hold(name)
             if await self.store.txn([held.compare], deletes=[held.key]) is not None:
                 return
-
-    def _held(self, stored: Stored) -> Held[R]:
-        return self.decode(stored.key, stored.value, stored.revision)

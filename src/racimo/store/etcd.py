@@ -9,7 +9,7 @@ from racimo.errors import StoreUnavailable
 from racimo.store.base import Change, Listing, Stored, check_transaction, prefix_end
 from racimo.store.etcd_gateway import Failure, Gateway, Json, revision_of
 from racimo.store.etcd_session import TlsFiles
-from racimo.store.etcd_txn import REQUESTS, Writer, condition, decode, encode
+from racimo.store.etcd_txn import REQUESTS, Writer, condition, decode, encode, look
 from racimo.store.etcd_watch import WatchStream
 
 if TYPE_CHECKING:
@@ -46,6 +46,15 @@ class EtcdStore:
         self._check()
         answer = await self._ask("/v3/kv/range", {"key": encode(key)})
         return next((_stored(entry) for entry in answer.get("kvs", ())), None)
+
+    async def snapshot(self, keys: Sequence[str]) -> tuple[Stored | None, ...]:
+        self._check()
+        if not keys:
+            return ()
+        # A transaction that only reads: linearizable, and one revision for all of it.
+        answer = await self._ask("/v3/kv/txn", {"success": [look(key) for key in keys]})
+        found = [response["response_range"].get("kvs", ()) for response in answer["responses"]]
+        return tuple(_stored(entries[0]) if entries else None for entries in found)
 
     async def list(self, prefix: str) -> Listing:
         self._check()

@@ -74,6 +74,11 @@ def delete(key: str) -> Json:
     return {"request_delete_range": {"key": encode(key)}}
 
 
+def look(key: str) -> Json:
+    """One read of a transaction."""
+    return {"request_range": {"key": encode(key)}}
+
+
 @dataclass(slots=True)
 class Slot:
     """A key of this client with the revision that it was last seen at; ``sure`` is false when that is in doubt."""
@@ -161,7 +166,7 @@ class Writer:
     async def _new_slot(self, deadline: float) -> Slot:
         self._made += 1
         key = f"{REQUESTS}{self._client}/{self._made}"
-        body = {"compare": [condition(Compare(key, ABSENT))], "success": [put(key, b"new")], "failure": [_look(key)]}
+        body = {"compare": [condition(Compare(key, ABSENT))], "success": [put(key, b"new")], "failure": [look(key)]}
         try:
             left = deadline - asyncio.get_running_loop().time()
             answer = await self._gateway.ask("/v3/kv/txn", body, within=left)
@@ -212,7 +217,7 @@ class _Request:
                 *(put(each.key, each.value) for each in self.puts),
                 *(delete(key) for key in self.deletes),
             ],
-            "failure": [_look(self.slot.key)],
+            "failure": [look(self.slot.key)],
         }
         for endpoint in self.gateway.endpoints:
             left = self.deadline - asyncio.get_running_loop().time() - FENCE_TIME
@@ -246,7 +251,7 @@ class _Request:
         body: Json = {
             "compare": [condition(Compare(self.slot.key, self.slot.revision))],
             "success": [put(self.slot.key, fence)],
-            "failure": [_look(self.slot.key)],
+            "failure": [look(self.slot.key)],
         }
         left = max(FENCE_TIME, self.deadline - asyncio.get_running_loop().time())
         try:
@@ -288,10 +293,6 @@ class _Request:
             why=why,
             todo="Look at the record before trying again",
         )
-
-
-def _look(key: str) -> Json:
-    return {"request_range": {"key": encode(key)}}
 
 
 def _slot_state(answer: Json) -> tuple[int, bytes]:

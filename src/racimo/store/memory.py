@@ -29,6 +29,10 @@ class MemoryStore:
         self._check()
         return self._records.get(key)
 
+    async def snapshot(self, keys: Sequence[str]) -> tuple[Stored | None, ...]:
+        self._check()
+        return tuple(self._records.get(key) for key in keys)
+
     async def list(self, prefix: str) -> Listing:
         self._check()
         records = tuple(self._records[key] for key in sorted(self._records) if key.startswith(prefix))

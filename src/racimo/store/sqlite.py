@@ -43,6 +43,9 @@ class SqliteStore:
     async def get(self, key: str) -> Stored | None:
         return await self._do(lambda: self._file.get(key))
 
+    async def snapshot(self, keys: Sequence[str]) -> tuple[Stored | None, ...]:
+        return await self._do(lambda: self._file.snapshot(keys))
+
     async def list(self, prefix: str) -> Listing:
         return await self._do(lambda: self._file.list(prefix))
 

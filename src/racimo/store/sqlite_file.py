@@ -46,8 +46,11 @@ class SqliteFile:
 
     def get(self, key: str) -> Stored | None:
         with self._read() as connection:
-            row = connection.execute("SELECT value, revision FROM records WHERE key = ?", (key.encode(),)).fetchone()
-        return Stored(key, row[0], row[1]) if row else None
+            return _get(connection, key)
+
+    def snapshot(self, keys: Sequence[str]) -> tuple[Stored | None, ...]:
+        with self._read() as connection:
+            return tuple(_get(connection, key) for key in keys)
 
     def list(self, prefix: str) -> Listing:
         condition, bounds = _range(prefix)
@@ -226,6 +229,11 @@ def _primary(error: sqlite3.Error) -> int:
 def _rollback(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def _get(connection: sqlite3.Connection, key: str) -> Stored | None:
+    row = connection.execute("SELECT value, revision FROM records WHERE key = ?", (key.encode(),)).fetchone()
+    return Stored(key, row[0], row[1]) if row else None
 
 
 def _revision(connection: sqlite3.Connection) -> int:

@@ -11,6 +11,7 @@ from guest_nodes import put_under_ha
 from guest_parts import HALT, OBEY_BUTTON
 
 from racimo.errors import Conflict, OperationFailed, Refused, StoreUnknown, Unreachable
+from racimo.guest.busy import Busy
 from racimo.guest.migration import LiveMigration
 from racimo.guest.migration_follow import MigrationLimits
 from racimo.guest.operations import CreateGuest, MigrateGuest, StartGuest
@@ -48,10 +49,17 @@ class EventfulStore(MemoryStore):
 
     async def get(self, key: str) -> Stored | None:
         found = await super().get(key)
-        event = self.after_get.pop(key, None)
-        if event is not None:
-            await event()
+        await self._read([key])
         return found
+
+    async def snapshot(self, keys: Sequence[str]) -> tuple[Stored | None, ...]:
+        found = await super().snapshot(keys)
+        await self._read(keys)
+        return found
+
+    async def _read(self, keys: Sequence[str]) -> None:
+        for event in [self.after_get.pop(key) for key in keys if key in self.after_get]:
+            await event()
 
     async def txn(
         self, compares: Sequence[Compare] = (), puts: Sequence[Put] = (), deletes: Sequence[str] = ()
@@ -176,6 +184,35 @@ async def test_a_target_that_reads_the_record_just_before_the_commit_keeps_the_g
     store.after_get[source.layout.guests.key(100)] = commit
     await target.reconciler.once()
     assert target.host.vmids == {100}
+
+
+async def test_a_commit_between_two_reads_of_the_target_does_not_cost_it_the_guest(place: Datacenter) -> None:
+    """Owner and ``Runtime`` are looked at; the commit changes both after the first of these was read."""
+    store = place.use(EventfulStore())
+    source, target = await two_nodes(place)
+    await source.layout.locks.create("guests/100", MIGRATING)
+    await sent(source)
+    view = await source.life.records.view(100)
+
+    async def commit() -> None:
+        assert await source.life.records.move(view, "n2", RunState.RUNNING, "")
+
+    store.after_get[source.layout.runtimes.key(100)] = commit
+    await target.reconciler.once()
+    assert target.host.vmids == {100}
+
+
+async def test_looking_at_a_guest_in_doubt_does_not_call_for_the_next_look() -> None:
+    """Else a migration that comes in would be looked at all the time; somebody who worked on it does call for one."""
+    busy = Busy()
+    busy.doubt(100)
+    busy.woken.clear()
+    async with busy.hold(100, looking=True):
+        pass
+    assert not busy.woken.is_set()
+    async with busy.hold(100):
+        pass
+    assert busy.woken.is_set()
 
 
 async def test_a_source_whose_record_was_changed_does_not_let_the_guest_run(place: Datacenter) -> None:
