@@ -123,7 +123,7 @@ class MigrationTarget:
                 why=f"it belongs to node {view.guest.node} in epoch {view.guest.epoch}, not to {request.source} "
                 f"in epoch {request.epoch}",
             )
-        lock = await self.life.records.lock(request.vmid)
+        lock = view.lock
         held = lock is not None and (lock.node, lock.reason, lock.task) == (request.source, MIGRATE, request.task)
         if request.task and not held:
             raise Conflict(

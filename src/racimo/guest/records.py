@@ -109,6 +109,11 @@ class GuestRecords:
             )
         return view
 
+    async def lock(self, vmid: int) -> Lock | None:
+        """Who holds the guest's lock now."""
+        held = await self.layout.locks.find(f"guests/{vmid}")
+        return held.record if held else None
+
     async def enter(self, view: GuestView, state: RunState, reason: str = "") -> GuestView:
         """Write what became of the guest, if nobody wrote its ``Runtime`` since ``view``; for ``STARTING``, if nobody
         wrote ``Guest`` either. Returns the new view. Raises ``Conflict`` when somebody did.
