@@ -48,6 +48,7 @@ async def forget_node(layout: Layout, name: str) -> None:
             await layout.maintenance.find(name),
         )
         deletes += [one.key for one in own if one is not None]
+        deletes += await _fence_records(layout, name)
         term = await layout.manager.find("term")
         if term is not None and term.record.node == name:
             compares.append(term.compare)
@@ -69,6 +70,17 @@ async def forget_node(layout: Layout, name: str) -> None:
         if not deletes or await layout.store.txn(compares, puts, deletes) is not None:
             return
     raise Conflict(f"The node '{name}' could not be removed", why="its records keep changing", todo="Try again")
+
+
+async def _fence_records(layout: Layout, name: str) -> list[str]:
+    """The keys of the fence devices that cut the power of ``name``, with their checks, and of its last fencing."""
+    fencing = await layout.fencings.find(name)
+    keys = [fencing.key] if fencing else []
+    checks = await layout.fence_checks.all()
+    for device, held in (await layout.fence_devices.all()).items():
+        if held.record.node == name:
+            keys += [held.key, *([checks[device].key] if device in checks else [])]
+    return keys
 
 
 def seen_stopped(guest: Guest, runtime: Held[Runtime] | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from racimo.ha.states import Fence, Move, NodeChange, ServiceChange
+from racimo.ha.states import Fence, Move, NodeChange, PowerOff, ServiceChange
 from racimo.model.record import Record
 from racimo.store.base import Compare
 
@@ -33,6 +33,8 @@ class Commit:
                 return self._node(decision)
             case Fence():
                 return self._fence(decision)
+            case PowerOff():
+                return self._power_off(decision)
             case ServiceChange():
                 return self._service(decision)
             case Move():
@@ -52,6 +54,13 @@ class Commit:
         held, key = self.basis.node_statuses.get(name), self.layout.heartbeats.key(name)
         compares = [self.term, Compare(key, decision.revision), _unchanged(statuses, name, held)]
         return compares, [statuses.put(name, decision.status, held)], [key]
+
+    def _power_off(self, decision: PowerOff) -> Transaction:
+        """Nothing is cut when a newer heartbeat stands in the store, or somebody else gave an order meanwhile."""
+        fencings, name = self.layout.fencings, decision.node
+        held, beat = self.basis.fencings.get(name), self.layout.heartbeats.key(name)
+        compares = [self.term, Compare(beat, decision.fencing.revision), _unchanged(fencings, name, held)]
+        return compares, [fencings.put(name, decision.fencing, held)], []
 
     def _service(self, decision: ServiceChange) -> Transaction:
         services, sid = self.layout.services, decision.sid

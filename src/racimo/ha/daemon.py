@@ -9,6 +9,7 @@ import structlog
 
 from racimo.ha.agent import Agent, Marks
 from racimo.ha.commit import Commit
+from racimo.ha.fencing.fencer import Fencer
 from racimo.ha.heartbeat import Holder, LeaseKeeper
 from racimo.ha.manager import Manager
 from racimo.ha.observer import Observer
@@ -18,6 +19,7 @@ from racimo.store.base import ABSENT
 
 if TYPE_CHECKING:
     from racimo.ha.clock import Clock
+    from racimo.ha.fencing.agents import FenceAgents
     from racimo.ha.node_client import NodeOperations
     from racimo.store.base import Store
 
@@ -37,7 +39,14 @@ class HaNode:
     commit_kind: ClassVar[type[Commit]] = Commit
 
     def __init__(
-        self, node: str, store: Store, keeper: Keeper, operations: NodeOperations, clock: Clock, node_id: str = ""
+        self,
+        node: str,
+        store: Store,
+        keeper: Keeper,
+        operations: NodeOperations,
+        clock: Clock,
+        node_id: str = "",
+        fence_agents: FenceAgents | None = None,
     ) -> None:
         self.node, self.clock = node, clock
         self.view = self.view_kind(store, clock)
@@ -45,6 +54,8 @@ class HaNode:
         self.holder.node_id = node_id
         self.observer = self.observer_kind(self.profile().beat, clock.monotonic())
         self.manager = Manager(node, self.view, self.observer, self.holder, clock, self.commit_kind)
+        self.fencer = Fencer(node, self.view, self.holder, fence_agents, clock) if fence_agents else None
+        self.manager.can_fence = self.fencer is not None
         self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)
         self._unechoed, self._unechoed_since = 0, 0.0
         self._known = asyncio.Event()
@@ -68,6 +79,8 @@ class HaNode:
                 return
             group.create_task(self.holder.run(), name="heartbeat")
             group.create_task(self.agent.run(), name="agent")
+            if self.fencer is not None:
+                group.create_task(self.fencer.run(), name="fencer")
             group.create_task(self.manager.run(), name="manager")
 
     def _looked(self) -> None:

@@ -2,9 +2,10 @@
 
 What holds for every turn, and is checked by the simulation:
 
-* A node is fenced only when its sighting has expired; the transaction compares the heartbeat that was seen last.
-* A guest changes its node only with proof B (its node is fenced and has had no heartbeat since) or proof C (its node
-  says that it is stopped), and each time under a new epoch.
+* A node is fenced only when its sighting has expired (proof B), or when its devices confirmed that its power was off
+  after its last heartbeat (proof A); the transaction compares the heartbeat that was seen last.
+* A guest changes its node only with proof A or B (its node is fenced and has had no heartbeat since) or proof C (its
+  node says that it is stopped), and each time under a new epoch.
 * Each decision is one change; what follows from it is decided when it stands in the store.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from racimo.ha.fencing.orders import fence_by_power, power_off
 from racimo.ha.services import ServiceTurn, taken
 from racimo.ha.states import Fence, NodeChange, Turn
 from racimo.model.ha import NodeHealth, NodeStatus
@@ -60,7 +62,7 @@ def _next_wake(snapshot: Snapshot, now: float) -> float | None:
     due = [
         moment
         for sighting in snapshot.sightings.values()
-        for moment in (sighting.suspect, sighting.expires)
+        for moment in (sighting.suspect, sighting.fence_from, sighting.expires)
         if moment > now
     ]
     nearest = min(due, default=None)
@@ -70,9 +72,14 @@ def _next_wake(snapshot: Snapshot, now: float) -> float | None:
 def _node(snapshot: Snapshot, name: str, now: float) -> Iterator[Decision]:
     """Fence the node, or write down how it is if that changed."""
     sighting = snapshot.sightings.get(name)
+    if fence := fence_by_power(snapshot, name):
+        yield fence
+        return
     if sighting is not None and now >= sighting.expires and _can_be_fenced(snapshot, name):
         yield _fence(snapshot, name, sighting, now)
         return
+    if order := power_off(snapshot, name, now):
+        yield order
     old = snapshot.statuses.get(name)
     if name not in _members(snapshot) and name not in snapshot.heartbeats:
         if old is not None and not _guests_on(snapshot, name):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -79,6 +80,7 @@ class Holder:
         self.incarnation, self.sequence = "", 0
         self.lease: Lease | None = None
         self.leaving = False
+        self.away = False
         self.node_id = ""
         """This machine's own id, if it knows it: one that was removed shows no life in the name of its successor."""
         self.acknowledged: Callable[[int], None] = lambda revision: None
@@ -135,6 +137,7 @@ class Holder:
             sequence=self.sequence,
             profile=profile.name,
             leaving=self.leaving,
+            away=self.away,
         )
         try:
             async with asyncio.timeout(profile.write_timeout):
@@ -150,6 +153,20 @@ class Holder:
             log.info("a heartbeat was not acknowledged in time", lease_left_s=round(self.left_s(), 2))
             return
         self._acknowledge(self.sequence, revision)
+
+    async def farewell(self) -> None:
+        """Say that this process ends in order, so that no fence device is used if its successor takes a moment.
+
+        ``run`` must have ended. The lease lasts as long as any, and the successor carries on with it.
+        """
+        if not self.incarnation or self.lease is None:
+            return
+        self.away = True
+        for _ in range(2):  # the first may only find out what became of one that was broken off
+            with suppress(Fenced):
+                await self.beat()
+            if self._acked == self.sequence:
+                return
 
     async def _settle(self) -> None:
         """Our compare failed: was an own write committed whose answer was lost, or were we fenced?"""

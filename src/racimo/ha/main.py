@@ -18,6 +18,7 @@ from aiohttp import web
 from racimo.errors import StoreError
 from racimo.ha.clock import SystemClock
 from racimo.ha.daemon import HaNode
+from racimo.ha.fencing.agents import FencePrograms
 from racimo.ha.identity import IdentityFile
 from racimo.ha.local import LocalKeeper
 from racimo.ha.node_client import NodeClient
@@ -61,7 +62,7 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
         stack.push_async_callback(client.close)
         keeper = LocalKeeper(paths)
         stack.callback(keeper.close)
-        node = HaNode(identity.name, store, keeper, client, clock, identity.id)
+        node = HaNode(identity.name, store, keeper, client, clock, identity.id, FencePrograms())
         await serve_status(node, paths.ha_socket, stack)
         running = asyncio.create_task(node.run(), name="ha")
         ends = [asyncio.create_task(end.wait()), asyncio.create_task(file.changed(identity))]
@@ -74,6 +75,9 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
             for task in (running, *ends):
                 task.cancel()
             results = await asyncio.gather(running, *ends, return_exceptions=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESIGN_S):
+                    await node.holder.farewell()
         failure = results[0]
         if isinstance(failure, Exception):
             raise failure

@@ -12,7 +12,9 @@ from racimo.errors import StoreError
 from racimo.ha.commit import Commit
 from racimo.ha.decide import decide
 from racimo.ha.feasible import allowed_nodes
-from racimo.ha.states import Fence, Snapshot
+from racimo.ha.fencing.orders import fence_by_power, power_off
+from racimo.ha.fencing.proofs import fenceable
+from racimo.ha.states import Fence, PowerOff, Snapshot
 from racimo.model.ha import ManagerTerm
 from racimo.model.record import Record
 from racimo.store.base import Compare
@@ -53,6 +55,8 @@ class Manager:
         self._commit_kind = commit
         self.node, self.view, self.observer, self.holder, self.clock = node, view, observer, holder, clock
         self._wake = asyncio.Event()
+        self.can_fence = False
+        """Whether somebody here carries out orders to cut a node's power."""
         self._term = 0
         self._committed = 0
         self._overtaken = 0
@@ -99,14 +103,14 @@ class Manager:
             complete &= await self._commit(decision, basis)
         return turn.next_wake if complete else self.clock.monotonic() + RETRY_S
 
-    def snapshot(self, view: Records) -> Snapshot:
-        """What ``decide`` is to look at, from one revision of the store."""
+    def snapshot(self, view: Records, term: int | None = None) -> Snapshot:
+        """What ``decide`` is to look at, from one revision of the store; ``term``: of another manager than this one."""
         now = self.clock.monotonic()
         guests = {held.record.sid: held.record for held in view.guests.values()}
         storages = {name: held.record for name, held in view.storages.items()}
         members = [name for name, held in view.nodes.items() if not held.record.witness]
         return Snapshot(
-            term=self._term,
+            term=self._term if term is None else term,
             wall=self.clock.wall(),
             nodes=_records(view.nodes),
             heartbeats=_records(view.heartbeats),
@@ -119,7 +123,15 @@ class Manager:
             runtimes={f"vm:{vmid}": held.record for vmid, held in view.runtimes.items()},
             locks={f"vm:{name[7:]}": held.record for name, held in view.locks.items() if name.startswith("guests/")},
             allowed={sid: allowed_nodes(guests[sid], storages, members) for sid in view.resources if sid in guests},
+            node=self.node,
+            fenceable=self._fenceable(view),
+            fencings=_records(view.fencings),
         )
+
+    def _fenceable(self, view: Records) -> frozenset[str]:
+        if not self.can_fence:
+            return frozenset()
+        return fenceable(_records(view.fence_devices), _records(view.fence_checks))
 
     # election
 
@@ -164,8 +176,7 @@ class Manager:
         if held is not None:
             vacant = self._vacant(held.record)
             if vacant is None:
-                manager = self.observer.sighting(held.record.node, self.clock.monotonic())
-                return manager.expires if manager else None
+                return await self._depose(held)
             why, number = vacant[0], held.record.term + 1
             compares += vacant[1]
         term = ManagerTerm(node=self.node, incarnation=self.holder.incarnation, term=number)
@@ -177,6 +188,23 @@ class Manager:
         self._term, self._committed = number, revision
         log.info("this node is the HA manager now", term=number, why=why)
         return None
+
+    async def _depose(self, term: Held[ManagerTerm]) -> float | None:
+        """Have the manager's node lose its power, if it shows no life; whoever is first gives the order.
+
+        By proof A its heartbeat goes, and with that the office is vacant. Returns when the next look is due, if known.
+        """
+        basis, now = self.view.copy(), self.clock.monotonic()
+        if basis.manager.get(TERM) != term:
+            return None
+        snapshot, name = self.snapshot(basis, term.record.term), term.record.node
+        decision = fence_by_power(snapshot, name) or power_off(snapshot, name, now)
+        if decision is not None and not await self._commit(decision, basis):
+            return self.clock.monotonic() + RETRY_S
+        sighting = snapshot.sightings.get(name)
+        if sighting is None:
+            return None
+        return sighting.expires if now >= sighting.fence_from else min(sighting.fence_from, sighting.expires)
 
     async def resign(self) -> None:
         """Leave the office to whoever is quickest."""
@@ -195,7 +223,7 @@ class Manager:
         if revision is None:
             log.info("a decision was overtaken", decision=decision.why, about=decision.subject)
             self._overtaken += 1
-            if isinstance(decision, Fence):
+            if isinstance(decision, (Fence, PowerOff)):
                 self.view.restart(f"a newer heartbeat of {decision.node} than the one in view")
             elif self._overtaken >= DOUBT_AFTER:
                 self._overtaken = 0
@@ -203,7 +231,7 @@ class Manager:
             return False
         self._overtaken = 0
         self._committed = max(self._committed, revision)
-        log.info(decision.why, about=decision.subject, term=self._term)
+        log.info(decision.why, about=decision.subject, term=basis.manager[TERM].record.term)
         return True
 
 

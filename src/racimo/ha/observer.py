@@ -5,6 +5,10 @@ holder's lease. Having been out of touch with the store delays what is expired, 
 stays right (an unchanged heartbeat was not renewed), but nodes get time to come back before they are fenced for an
 outage that struck all. A take-over still compares the heartbeat's revision, so a wrong view costs a failed transaction
 at most.
+
+A fence device may be used sooner than the lease runs out, so it takes more to use one: the node was seen to show life
+by this very observer, and any pause of the store, however short, is followed by time in which a node that lives can
+show it. What is asked for is three beats missed while those of this node came through.
 """
 
 from __future__ import annotations
@@ -16,12 +20,20 @@ from racimo.ha.states import Sighting
 from racimo.ha.timing import LONGEST, Profile, profile_named
 from racimo.store.base import ABSENT
 
+PAUSE_BEATS = 1.75
+"""A silence of the store longer than so many beats is a pause: beats of any node may have been lost in it."""
+
+AFTER_PAUSE_S = 2.0
+"""After a pause a node that lives shows it within this time, or two beats: a request that was lost is sent again."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     revision: int
     since: float
     profile: Profile
+    alive: bool = False
+    """Whether a heartbeat came while we looked; the first that is seen may have been there for long."""
 
 
 class Observer:
@@ -31,12 +43,15 @@ class Observer:
         self.beat = beat
         self._seen: dict[str, _Seen] = {}
         self._contact, self._back, self._gap = now, now, 0.0
+        self._resumed = now
 
     def contact(self, now: float) -> None:
         """The store answered, and what it said is in our view. After a gap all nodes get time to come back."""
         gap = now - self._contact
         if gap > self._longest_silence:
             self._back, self._gap = now, gap
+        if gap > PAUSE_BEATS * self.beat:
+            self._resumed = now
         self._contact = now
 
     @property
@@ -53,7 +68,8 @@ class Observer:
         if seen is not None and seen.revision == revision:
             return
         last = seen.profile if seen is not None else LONGEST
-        self._seen[node] = _Seen(revision, now, last if revision == ABSENT else profile_named(profile))
+        profile_seen = last if revision == ABSENT else profile_named(profile)
+        self._seen[node] = _Seen(revision, now, profile_seen, alive=seen is not None and revision != ABSENT)
 
     def forget(self, node: str) -> None:
         """The node is neither a member nor has it a heartbeat."""
@@ -77,7 +93,9 @@ class Observer:
         if not self.in_touch(now):
             return Sighting(seen.since, suspect, seen.revision, math.inf)
         expires = max(seen.since + seen.profile.expiry, self._comes_back_by(seen.profile))
-        return Sighting(seen.since, suspect, seen.revision, expires)
+        after_pause = self._resumed + max(AFTER_PAUSE_S, 2 * seen.profile.beat)
+        fence_from = max(suspect, after_pause) if seen.alive else math.inf
+        return Sighting(seen.since, suspect, seen.revision, expires, fence_from)
 
     def expired(self, node: str, now: float) -> bool:
         """Whether the node's lease has provably run out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from racimo.model.ha import HistoryEntry, ServiceState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from racimo.model.fence import Fencing
     from racimo.model.guest import Guest, Lock, Runtime
     from racimo.model.ha import Heartbeat, NodeStatus, Outcome, Resource, Service
     from racimo.model.node import Node
@@ -38,6 +40,8 @@ class Sighting:
     """The revision of the heartbeat that stands there; 0 for none."""
     expires: float
     """When the lease has provably run out unless something newer is seen; infinite while the store is out of touch."""
+    fence_from: float = math.inf
+    """When a fence device may be used unless something newer is seen; never for a node that was not seen alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,12 @@ class Snapshot:
     locks: Mapping[str, Lock] = field(default_factory=dict)
     allowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The nodes that can run each guest: those that have its storages. A guest not named can run on any."""
+    node: str = ""
+    """The node that looks: the manager's own, or a candidate's."""
+    fenceable: frozenset[str] = frozenset()
+    """Nodes with a fence device that is relied on."""
+    fencings: Mapping[str, Fencing] = field(default_factory=dict)
+    """The last order to cut each node's power."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,24 @@ class Fence:
     def subject(self) -> str:
         """What it is about."""
         return self.node
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOff:
+    """Have the fence devices cut a node's power, if the heartbeat that was seen last is still the last."""
+
+    fencing: Fencing
+    why: str
+
+    @property
+    def node(self) -> str:
+        """The node to be cut."""
+        return self.fencing.node
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.fencing.node
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +153,7 @@ class Move:
         return self.sid
 
 
-Decision = NodeChange | Fence | ServiceChange | Move
+Decision = NodeChange | Fence | PowerOff | ServiceChange | Move
 
 
 @dataclass(frozen=True, slots=True)

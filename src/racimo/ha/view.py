@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from racimo.ha.clock import Clock
     from racimo.model.datacenter import Datacenter
+    from racimo.model.fence import FenceCheck, FenceDevice, Fencing
     from racimo.model.guest import Guest, Lock, Runtime
     from racimo.model.ha import ManagerTerm, NodeStatus, Outcome, Resource, Service
     from racimo.model.node import Node
@@ -42,6 +43,9 @@ TABLES = (
     "node_statuses",
     "services",
     "outcomes",
+    "fence_devices",
+    "fencings",
+    "fence_checks",
 )
 
 
@@ -62,6 +66,9 @@ class Records:
         self.node_statuses: dict[str, Held[NodeStatus]] = {}
         self.services: dict[str, Held[Service]] = {}
         self.outcomes: dict[str, Held[Outcome]] = {}
+        self.fence_devices: dict[str, Held[FenceDevice]] = {}
+        self.fencings: dict[str, Held[Fencing]] = {}
+        self.fence_checks: dict[str, Held[FenceCheck]] = {}
 
     def copy(self) -> Records:
         """The records of this moment: what a decision was based on stays what it was while others write."""

@@ -90,6 +90,8 @@ class Heartbeat(Record):
     armed: int = 0
     """The generation of ``Arming`` by which this node marks HA guests. Only where it is the present one may the node be
     given guests."""
+    away: bool = False
+    """Its daemon was told to end: its successor carries on, so the lease is waited for, and no fence device is used."""
     leaving: bool = False
 
 

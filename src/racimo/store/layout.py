@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from racimo.model.datacenter import Authority, Datacenter, JoinToken
+from racimo.model.fence import FenceCheck, FenceDevice, Fencing
 from racimo.model.guest import Guest, Lock, Runtime
 from racimo.model.ha import (
     Arming,
@@ -53,3 +54,6 @@ class Layout:
         self.arming = Collection(store, HA + "arming/", Arming)  # "state"
         self.balance = Collection(store, HA + "balance/", Balance)  # "state"
         self.rules = Collection(store, HA + "rules/", Rule)  # rule name
+        self.fence_devices = Collection(store, HA + "fence-devices/", FenceDevice)  # device name
+        self.fencings = Collection(store, HA + "fencings/", Fencing)  # node name
+        self.fence_checks = Collection(store, HA + "fence-checks/", FenceCheck)  # device name

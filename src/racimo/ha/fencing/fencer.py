@@ -1,0 +1,102 @@
+"""Carries out the orders to cut nodes' power, several at once, and writes down what came of each."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from racimo.errors import StoreError
+from racimo.ha.fencing.course import Course, Verdict
+from racimo.ha.fencing.proofs import levels
+from racimo.model.fence import FenceStage
+from racimo.store.base import Compare
+
+if TYPE_CHECKING:
+    from racimo.ha.clock import Clock
+    from racimo.ha.fencing.agents import FenceAgents
+    from racimo.ha.heartbeat import Holder
+    from racimo.ha.view import View
+    from racimo.model.fence import Fencing
+    from racimo.store.collection import Held
+
+log = structlog.get_logger()
+
+RETRY_S = 0.2
+
+
+class Fencer:
+    """The hand of the manager on ``node``. An order is carried out once it is seen to stand in the store, never before.
+
+    So an order whose commit was lost sight of is carried out too.
+    """
+
+    def __init__(self, node: str, view: View, holder: Holder, agents: FenceAgents, clock: Clock) -> None:
+        self._node, self._view, self._holder, self._agents, self._clock = node, view, holder, agents, clock
+        self._wake = asyncio.Event()
+        self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        view.listen_to_news(self._wake.set)
+
+    async def run(self) -> None:
+        """Until cancelled. A newer order about a node ends the one before: that proves nothing any more."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                for name, held in self._view.fencings.items():
+                    self._begin(group, name, held)
+
+    def _begin(self, group: asyncio.TaskGroup, name: str, held: Held[Fencing]) -> None:
+        fencing, before = held.record, self._running.get(name)
+        if fencing.by != self._node or fencing.stage is not FenceStage.RUNNING or not self._due(fencing):
+            return
+        if before is not None:
+            if before[0] == held.revision:
+                return
+            before[1].cancel()
+        task = group.create_task(self._carry_out(fencing, held.revision), name=f"fence {name}")
+        self._running[name] = held.revision, task
+
+    async def _carry_out(self, fencing: Fencing, revision: int) -> None:
+        devices = {name: held.record for name, held in self._view.fence_devices.items()}
+        checks = {name: held.record for name, held in self._view.fence_checks.items()}
+        began = self._clock.monotonic()
+        course = Course(self._agents, self._clock, lambda: self._due(fencing))
+        verdict = await course.cut(levels(fencing.node, devices, checks))
+        seconds = round(self._clock.monotonic() - began, 2)
+        said = [f"{each.device} {each.action}: {each.said} ({each.seconds:g} s)" for each in verdict.answers]
+        log.info("a node's power was to be cut", node=fencing.node, confirmed=verdict.confirmed, why=verdict.why,
+                 seconds=seconds, said=said)  # fmt: skip
+        await self._report(fencing, revision, verdict)
+
+    def _due(self, fencing: Fencing) -> bool:
+        """Whether nothing newer was seen of the node, and the order may still be acted on here."""
+        beat, term = self._view.heartbeats.get(fencing.node), self._view.manager.get("term")
+        return (
+            self._holder.holds()
+            and beat is not None
+            and beat.revision == fencing.revision
+            and term is not None
+            and term.record.term == fencing.term
+        )
+
+    async def _report(self, fencing: Fencing, revision: int, verdict: Verdict) -> None:
+        """Write the result down, if the order and the term that it was given in still stand."""
+        stage = FenceStage.CONFIRMED if verdict.confirmed else FenceStage.FAILED
+        result = replace(fencing, stage=stage, why=verdict.why, answers=verdict.answers)
+        fencings, manager = self._view.layout.fencings, self._view.layout.manager
+        while self._holder.holds():
+            term = self._view.manager.get("term")
+            if term is None or term.record.term != fencing.term:
+                break
+            compares = [Compare(manager.key("term"), term.revision), Compare(fencings.key(fencing.node), revision)]
+            try:
+                if await self._view.store.txn(compares, [fencings.put(fencing.node, result)]) is not None:
+                    return
+                break
+            except StoreError as error:
+                log.info("the result of a fencing could not be written yet", node=fencing.node, why=str(error))
+                await self._clock.sleep(RETRY_S)
+        log.info("the result of a fencing was overtaken", node=fencing.node, result=verdict.why)
