@@ -175,11 +175,12 @@ class EtcdMember:
                     except StoreError as error:
                         said = error
                     if not await self.active():
-                        raise OperationFailed("The store's member on this node ended", why=await self._said())
+                        raise OperationFailed("The store's member on this node ended", why=await self.said())
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
-            why = f"waited {timeout:.0f} s; {said or 'no answer'}; it logged: {await self._said()}"
+            why = f"waited {timeout:.0f} s; {said or 'no answer'}; it logged: {await self.said()}"
             raise OperationFailed("The store's member on this node does not serve", why=why) from None
 
-    async def _said(self) -> str:
+    async def said(self) -> str:
+        """The last lines that it logged, for people."""
         return (await self.host.services.journal(ETCD_UNIT)).strip() or "nothing"

@@ -18,6 +18,7 @@ from racimo.datacenter.etcd_member import EtcdMember, Membership, member_name
 from racimo.datacenter.forget import sweep_ghosts
 from racimo.datacenter.host import PEER_PORT, url
 from racimo.datacenter.identity import Identity, read_identity, write_identity
+from racimo.datacenter.learning import Learning
 from racimo.datacenter.services import ETCD_UNIT
 from racimo.datacenter.silence import Silence
 from racimo.datacenter.voters import PATIENCE_S, Choose, Drop, Member, View, plan_voters
@@ -63,7 +64,7 @@ class VoterKeeper:
         self.host, self.layout, self.quorum = host, Layout(store), quorum
         self.is_manager, self.on_endpoints = is_manager, on_endpoints
         self.silence, self.clock = Silence(self.layout, quorum, clock), clock
-        self.patience = patience
+        self.patience, self.learning = patience, Learning(clock)
         self._changing = False
         self._surplus: tuple[int, float] | None = None
 
@@ -126,17 +127,41 @@ class VoterKeeper:
                 await member.end()
                 return "ended this node's member, which was dropped"
             return SETTLED
-        if not own.name and not member.has_data:
-            await self._begin(identity, member, members)
-            return "started this node's member for the first time"
+        if own.learner and wanted and (why := await self._given_up(own)):
+            return await self._start_over(own, member, why)
         if not await member.active():
+            # Only one that does not run is begun: it might get through meanwhile, and then lose what it was told. The
+            # others take it for one that still knows that, and it ends at once, for ever.
+            if not own.name and not member.has_data:
+                await self._begin(identity, member, members)
+                return "started this node's member for the first time"
             await member.resume()
             return "started this node's member again"
+        if not own.name:
+            return "this node's member is on its way up for the first time"
         if own.learner and wanted:
             if await self.quorum.promote(own.id):
                 return "this node's member votes now"
             return "this node's member is catching up before it may vote"
         return SETTLED
+
+    async def _given_up(self, own: Member) -> str:
+        """Why the learner is not waited for any more; empty while it is."""
+        health = (await self.quorum.health()).get(own.id)
+        if not self.learning.out_of_patience(own.id, answers=health is not None and health.reachable):
+            return ""
+        return health.why if health and health.why else "it does not answer"
+
+    async def _start_over(self, own: Member, member: EtcdMember, why: str) -> str:
+        """Drop the learner, which costs nothing as it has no vote; the next turn adds it anew, without data."""
+        log.warning(
+            "This node's member does not come to serve: it is dropped, and added anew",
+            silent_s=self.learning.patience, why=why, it_logged=await member.said(),
+        )  # fmt: skip
+        await self.quorum.remove(own.id)
+        await member.end()
+        self.learning.started_over()
+        return f"dropped this node's member, which did not come to serve ({why}), to add it anew"
 
     async def _add(self, identity: Identity, member: EtcdMember, members: Sequence[Member]) -> str:
         if any(other.learner for other in members):

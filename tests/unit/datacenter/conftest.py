@@ -59,6 +59,8 @@ class ChildServices:
     root: Path
     process: asyncio.subprocess.Process | None = None
     started: list[str] = field(default_factory=list)
+    slow_s: float = 0.0
+    """For so long the process of etcd does nothing, as on a machine with much to do."""
 
     @property
     def log(self) -> Path:
@@ -69,9 +71,8 @@ class ChildServices:
         if unit != ETCD_UNIT or await self.active(unit):
             return
         with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                "etcd", "--config-file", str(NodePaths(self.root).etc / "etcd.conf.yml"), stdout=log, stderr=log
-            )
+            begin = f"sleep {self.slow_s}; exec etcd --config-file {NodePaths(self.root).etc / 'etcd.conf.yml'}"
+            self.process = await asyncio.create_subprocess_exec("sh", "-c", begin, stdout=log, stderr=log)
 
     async def stop(self, unit: str) -> None:
         if unit == ETCD_UNIT:
