@@ -9,10 +9,11 @@ import structlog
 
 from racimo.ha.agent import Agent, Marks
 from racimo.ha.commit import Commit
+from racimo.ha.failsafe import FailSafe
 from racimo.ha.fencing.fencer import Fencer
 from racimo.ha.heartbeat import Holder, LeaseKeeper
 from racimo.ha.manager import Manager
-from racimo.ha.observer import Observer
+from racimo.ha.observer import Observer, names
 from racimo.ha.timing import Profile, profile_named
 from racimo.ha.view import View
 from racimo.store.base import ABSENT
@@ -57,6 +58,8 @@ class HaNode:
         self.fencer = Fencer(node, self.view, self.holder, fence_agents, clock) if fence_agents else None
         self.manager.can_fence = self.fencer is not None
         self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)
+        self.failsafe = FailSafe(node, self.view, self.holder, self.observer, clock)
+        self.holder.peers = self.failsafe.peers
         self._unechoed, self._unechoed_since = 0, 0.0
         self._known = asyncio.Event()
         self.view.listen(self._looked)
@@ -78,6 +81,7 @@ class HaNode:
                 log.info("this machine is a witness: no heartbeat, no guests")
                 return
             group.create_task(self.holder.run(), name="heartbeat")
+            group.create_task(self.failsafe.run(), name="fail-safe")
             group.create_task(self.agent.run(), name="agent")
             if self.fencer is not None:
                 group.create_task(self.fencer.run(), name="fencer")
@@ -90,7 +94,8 @@ class HaNode:
         for name in members | set(view.heartbeats):
             held = view.heartbeats.get(name)
             revision, profile = (held.revision, held.record.profile) if held else (ABSENT, "")
-            self.observer.see(name, revision, profile, now)
+            counts = held is None or names(held.record, self.node)
+            self.observer.see(name, revision, profile, now, counts=counts)
         for name in set(self.observer.nodes()) - members - set(view.heartbeats):
             self.observer.forget(name)
         self._echo(now)
@@ -122,6 +127,8 @@ class HaNode:
             "sequence": lease.sequence if lease else 0,
             "profile": self.profile().name,
             "lease_left_s": round(self.holder.left_s(), 2),
+            "extended_s_ago": self.failsafe.extended_s_ago(),
+            "not_extended": self.failsafe.why,
             "in_touch": self.observer.in_touch(now),
             "revision": self.view.revision,
             "manager": term.record.node if term else "",

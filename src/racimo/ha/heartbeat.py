@@ -2,6 +2,9 @@
 
 The lease is counted from before the acknowledged heartbeat was *sent*. A heartbeat is a compare-and-set on the node's
 own last one; when that fails for another reason than an own write whose answer was lost, this incarnation was fenced.
+
+While the store has no quorum, the other members can take its place (``racimo.ha.failsafe``): a lease that still holds
+is extended by what all of them have promised.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from racimo.errors import StoreError
-from racimo.ha.timing import GUARD_SILENT_S, LONGEST, SECOND_NS
+from racimo.ha.timing import GUARD_SILENT_S, LONGEST, SECOND_NS, shorter
 from racimo.model.ha import Heartbeat
 from racimo.model.lease import Lease
 from racimo.store.base import ABSENT, Compare
@@ -85,6 +88,11 @@ class Holder:
         """This machine's own id, if it knows it: one that was removed shows no life in the name of its successor."""
         self.acknowledged: Callable[[int], None] = lambda revision: None
         """Called with the revision of each heartbeat that was acknowledged."""
+        self.peers: Callable[[], tuple[str, ...]] = tuple
+        """The members that are asked before the lease is extended without the store; none: it never is."""
+        self._standing: tuple[Profile, frozenset[str]] | None = None
+        self._named: dict[int, frozenset[str]] = {}
+        self._renewed_ns = 0
         self._revision, self._acked = ABSENT, 0
         self._own: Compare | None = None
         self._sent: dict[int, tuple[int, Profile]] = {}
@@ -103,6 +111,33 @@ class Holder:
             return 0.0
         left = self.lease.deadline_ns - self.lease.kill_margin_ns - self.clock.boottime_ns()
         return max(0.0, left / SECOND_NS)
+
+    def renewed_ns(self) -> int:
+        """When the heartbeat was sent that was acknowledged last, on CLOCK_BOOTTIME; 0 if none was by this process."""
+        return self._renewed_ns
+
+    def extendable(self) -> tuple[Profile, frozenset[str]] | None:
+        """By what the lease may be extended: the shortest profile and all peers of the heartbeats that may stand in the
+        store. None where it may not be: it does not hold, the guard is silent, or this process has none there yet.
+        """
+        if not self.holds() or not self._guarded() or self._standing is None or not self._standing[1]:
+            return None
+        return self._standing
+
+    def extend(self, sent_ns: int, profile: Profile) -> bool:
+        """Every peer has promised, after ``sent_ns`` (CLOCK_BOOTTIME), to count a lease of ``profile`` from then on.
+
+        A lease that has run out stays so: a transaction decided upon since may still be on its way to the store.
+        Whether it was extended.
+        """
+        standing = self.extendable()
+        if standing is None or self.lease is None:
+            return False
+        profile = shorter(profile, standing[0])
+        deadline = sent_ns + profile.lease_ns
+        if deadline > self.lease.deadline_ns:
+            self._write(deadline, profile, self.lease.sequence)
+        return True
 
     async def run(self) -> None:
         """Beat for ever; begin anew after having been fenced."""
@@ -130,6 +165,12 @@ class Holder:
         self.sequence += 1
         self._sent = {number: write for number, write in self._sent.items() if sent - write[0] < LONGEST.lease_ns}
         self._sent[self.sequence] = (sent, profile)
+        peers = self.peers()
+        self._named = {number: named for number, named in self._named.items() if number in self._sent}
+        self._named[self.sequence] = frozenset(peers)
+        if self._standing is not None:
+            both = shorter(self._standing[0], profile), self._standing[1] | frozenset(peers)
+            self._standing = both if peers else None
         self._cap(sent + profile.lease_ns)
         record = Heartbeat(
             node=self.node,
@@ -138,6 +179,7 @@ class Holder:
             profile=profile.name,
             leaving=self.leaving,
             away=self.away,
+            peers=peers,
         )
         try:
             async with asyncio.timeout(profile.write_timeout):
@@ -146,13 +188,12 @@ class Holder:
                 if revision is None:
                     await self._settle()
                     return
+                self._acknowledge(record.sequence, revision)
         except StoreError as error:
             log.info("a heartbeat was not acknowledged", why=str(error), lease_left_s=round(self.left_s(), 2))
             return
         except TimeoutError:
             log.info("a heartbeat was not acknowledged in time", lease_left_s=round(self.left_s(), 2))
-            return
-        self._acknowledge(self.sequence, revision)
 
     async def farewell(self) -> None:
         """Say that this process ends in order, so that no fence device is used if its successor takes a moment.
@@ -185,20 +226,25 @@ class Holder:
         self._acknowledge(held.record.sequence, held.revision)
 
     def _acknowledge(self, sequence: int, revision: int) -> None:
-        """The heartbeat ``sequence`` stands in the store: the lease lasts from when it was sent."""
+        """``sequence`` stands in the store, and none sent until now will any more: the lease lasts from its sending."""
         self._revision, self._acked = revision, sequence
         if write := self._sent.get(sequence):
             sent, profile = write
-            self.lease = Lease(
-                deadline_ns=sent + profile.lease_ns,
-                kill_margin_ns=profile.kill_margin_ns,
-                watchdog_ns=profile.watchdog_ns,
-                incarnation=self.incarnation,
-                sequence=sequence,
-            )
-            self.keeper.write(self.lease)
+            self._standing, self._renewed_ns = (profile, self._named.get(sequence, frozenset())), sent
+            extended = self.lease.deadline_ns if self.lease is not None else 0
+            self._write(max(sent + profile.lease_ns, extended), profile, sequence)
         self._sent = {number: write for number, write in self._sent.items() if number > sequence}
         self.acknowledged(revision)
+
+    def _write(self, deadline_ns: int, profile: Profile, sequence: int) -> None:
+        self.lease = Lease(
+            deadline_ns=deadline_ns,
+            kill_margin_ns=profile.kill_margin_ns,
+            watchdog_ns=profile.watchdog_ns,
+            incarnation=self.incarnation,
+            sequence=sequence,
+        )
+        self.keeper.write(self.lease)
 
     def _cap(self, deadline_ns: int) -> None:
         """Observers may count by a shorter lease from now on, whether we hear of it or not."""
@@ -211,6 +257,7 @@ class Holder:
         """Carry on with the incarnation of an earlier process of this boot, or begin anew once no guest is left."""
         self._sent.clear()
         told = False
+        self._standing = None
         while True:
             try:
                 async with asyncio.timeout(self.profile().write_timeout):

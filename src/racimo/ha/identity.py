@@ -26,6 +26,7 @@ class Identity:
     clustered: bool
     endpoints: tuple[str, ...]
     id: str = ""
+    address: str = ""
 
 
 _adapter = TypeAdapter(Identity)

@@ -21,6 +21,7 @@ from racimo.ha.daemon import HaNode
 from racimo.ha.fencing.agents import FencePrograms
 from racimo.ha.identity import IdentityFile
 from racimo.ha.local import LocalKeeper
+from racimo.ha.neighbours import Door, TlsNeighbours
 from racimo.ha.node_client import NodeClient
 from racimo.ha.notify import notify
 from racimo.model.paths import NodePaths
@@ -51,6 +52,12 @@ async def serve_status(node: HaNode, socket: Path, stack: AsyncExitStack) -> Non
     os.chmod(socket, 0o600)
 
 
+async def _run(node: HaNode, door: Door) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(node.run(), name="node")
+        group.create_task(door.run(), name="door")
+
+
 async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile, end: asyncio.Event) -> None:
     """HA of a node in a cluster, until ``end`` is set or the identity changes. Guests run on: the lease lasts."""
     clock = SystemClock()
@@ -63,8 +70,12 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
         keeper = LocalKeeper(paths)
         stack.callback(keeper.close)
         node = HaNode(identity.name, store, keeper, client, clock, identity.id, FencePrograms())
+        neighbours = TlsNeighbours(paths)
+        stack.push_async_callback(neighbours.close)
+        node.failsafe.neighbours = neighbours
+        door = Door(paths, identity.address, node.failsafe.answer, clock)
         await serve_status(node, paths.ha_socket, stack)
-        running = asyncio.create_task(node.run(), name="ha")
+        running = asyncio.create_task(_run(node, door), name="ha")
         ends = [asyncio.create_task(end.wait()), asyncio.create_task(file.changed(identity))]
         try:
             await asyncio.wait([running, *ends], return_when=asyncio.FIRST_COMPLETED)

@@ -14,6 +14,7 @@ from racimo.ha.decide import decide
 from racimo.ha.feasible import allowed_nodes
 from racimo.ha.fencing.orders import fence_by_power, power_off
 from racimo.ha.fencing.proofs import fenceable
+from racimo.ha.observer import names
 from racimo.ha.states import Fence, PowerOff, Snapshot
 from racimo.model.ha import ManagerTerm
 from racimo.model.record import Record
@@ -144,13 +145,15 @@ class Manager:
         return held if (held.record.node, held.record.incarnation, held.record.term) == own else None
 
     def _is_candidate(self) -> bool:
+        """One of the first, and known to all: a heartbeat that does not name this node cannot be counted by it."""
         members = [
             held.record
             for name, held in self.view.nodes.items()
             if not held.record.witness and name in self.view.heartbeats
         ]
         members.sort(key=lambda node: (not node.voter, node.name))
-        return self.node in [node.name for node in members[:CANDIDATES]]
+        known = all(names(self.view.heartbeats[node.name].record, self.node) for node in members)
+        return known and self.node in [node.name for node in members[:CANDIDATES]]
 
     def _vacant(self, term: ManagerTerm) -> tuple[str, list[Compare]] | None:
         """Why the term may be taken over and what the transaction has to compare; None while its manager may act."""

@@ -6,6 +6,10 @@ stays right (an unchanged heartbeat was not renewed), but nodes get time to come
 outage that struck all. A take-over still compares the heartbeat's revision, so a wrong view costs a failed transaction
 at most.
 
+A node whose lease goes on without the store (``racimo.ha.failsafe``) has asked every observer that its heartbeat names:
+each counts anew from when it was asked, as from a heartbeat. An observer that the heartbeat does not name was not
+asked, so the node never expires for it.
+
 A fence device may be used sooner than the lease runs out, so it takes more to use one: the node was seen to show life
 by this very observer, and any pause of the store, however short, is followed by time in which a node that lives can
 show it. What is asked for is three beats missed while those of this node came through.
@@ -15,9 +19,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from racimo.ha.states import Sighting
-from racimo.ha.timing import LONGEST, Profile, profile_named
+from racimo.ha.timing import DRIFT, LONGEST, SLACK_S, Profile, profile_named
 from racimo.store.base import ABSENT
 
 PAUSE_BEATS = 1.75
@@ -26,12 +31,22 @@ PAUSE_BEATS = 1.75
 AFTER_PAUSE_S = 2.0
 """After a pause a node that lives shows it within this time, or two beats: a request that was lost is sent again."""
 
+if TYPE_CHECKING:
+    from racimo.model.ha import Heartbeat
+
+
+def names(heartbeat: Heartbeat, node: str) -> bool:
+    """Whether ``node`` may count by ``heartbeat``: it is asked before that lease is extended, or nobody ever is."""
+    return not heartbeat.peers or node in heartbeat.peers
+
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     revision: int
     since: float
     profile: Profile
+    counts: bool = True
+    """Whether this observer may count by the heartbeat: it is asked before that lease is extended."""
     alive: bool = False
     """Whether a heartbeat came while we looked; the first that is seen may have been there for long."""
 
@@ -42,6 +57,7 @@ class Observer:
     def __init__(self, beat: float, now: float) -> None:
         self.beat = beat
         self._seen: dict[str, _Seen] = {}
+        self._promised: dict[str, float] = {}
         self._contact, self._back, self._gap = now, now, 0.0
         self._resumed = now
 
@@ -62,14 +78,23 @@ class Observer:
         """Whether the store was heard of lately, so that silence of a node means something."""
         return now - self._contact <= self._longest_silence
 
-    def see(self, node: str, revision: int, profile: str, now: float) -> None:
-        """What stands in the store as ``node``'s heartbeat now; ``ABSENT`` as revision if there is none."""
+    def see(self, node: str, revision: int, profile: str, now: float, *, counts: bool = True) -> None:
+        """What stands in the store as ``node``'s heartbeat now; ``ABSENT`` as revision if there is none.
+
+        ``counts``: the heartbeat names this observer's node among those that are asked, or nobody is.
+        """
         seen = self._seen.get(node)
         if seen is not None and seen.revision == revision:
             return
         last = seen.profile if seen is not None else LONGEST
         profile_seen = last if revision == ABSENT else profile_named(profile)
-        self._seen[node] = _Seen(revision, now, profile_seen, alive=seen is not None and revision != ABSENT)
+        alive = seen is not None and revision != ABSENT
+        self._seen[node] = _Seen(revision, now, profile_seen, counts, alive=alive)
+
+    def promise(self, node: str, lease: float, now: float) -> None:
+        """Take ``node`` for alive until a lease of ``lease`` seconds, sent for before ``now``, has provably run out."""
+        until = now + lease * DRIFT + SLACK_S
+        self._promised[node] = max(until, self._promised.get(node, until))
 
     def forget(self, node: str) -> None:
         """The node is neither a member nor has it a heartbeat."""
@@ -90,9 +115,13 @@ class Observer:
         if seen is None:
             return None
         suspect = seen.since + seen.profile.suspect
-        if not self.in_touch(now):
+        if not self.in_touch(now) or not seen.counts:
             return Sighting(seen.since, suspect, seen.revision, math.inf)
-        expires = max(seen.since + seen.profile.expiry, self._comes_back_by(seen.profile))
+        expires = max(
+            seen.since + seen.profile.expiry, self._comes_back_by(seen.profile), self._promised.get(node, -math.inf)
+        )
+        if self._gap:
+            suspect = max(suspect, self._back + seen.profile.suspect)
         after_pause = self._resumed + max(AFTER_PAUSE_S, 2 * seen.profile.beat)
         fence_from = max(suspect, after_pause) if seen.alive else math.inf
         return Sighting(seen.since, suspect, seen.revision, expires, fence_from)

@@ -78,6 +78,12 @@ PROFILES = {
     )
 }
 
+
+def shorter(one: Profile, other: Profile) -> Profile:
+    """The one with the shorter lease."""
+    return min(one, other, key=lambda profile: profile.lease)
+
+
 LONGEST = max(PROFILES.values(), key=lambda profile: profile.lease)
 
 

@@ -93,6 +93,9 @@ class Heartbeat(Record):
     away: bool = False
     """Its daemon was told to end: its successor carries on, so the lease is waited for, and no fence device is used."""
     leaving: bool = False
+    peers: tuple[str, ...] = ()
+    """The members that the node asks before it extends its lease without the store, itself included. Empty: it never
+    does. Only who is named here may count the node as expired by this heartbeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

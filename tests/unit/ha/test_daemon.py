@@ -119,7 +119,9 @@ async def test_an_identity_is_noticed_when_it_changes(tmp_path: Path) -> None:
     (tmp_path / "node.json").write_text(json.dumps(content))
     async with asyncio.timeout(5):
         identity = await waiting
-        assert identity == Identity(name="n1", clustered=True, endpoints=("https://a:2379",), id="x")
+        assert identity == Identity(
+            name="n1", clustered=True, endpoints=("https://a:2379",), id="x", address="10.0.0.1"
+        )
         changed = asyncio.create_task(file.changed(identity))
         await asyncio.sleep(0.1)
         (tmp_path / "node.json").write_text(json.dumps({**content, "endpoints": []}))
