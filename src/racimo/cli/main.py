@@ -15,6 +15,7 @@ from racimo.cli.commands import (
     datacenter,
     guest,
     ha,
+    ha_rule,
     migrate,
     node,
     raw,
@@ -32,7 +33,7 @@ from racimo.errors import BadRequest, RacimoError
 __all__ = ["build", "main"]
 
 GROUPS = (cluster, node, guest, storage, ha, task)
-ADDED = (migrate, serial, console)
+ADDED = (migrate, serial, console, ha_rule)
 """Files whose commands stand in the group of another."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."

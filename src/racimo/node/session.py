@@ -18,6 +18,7 @@ from racimo.guest.node_assembly import NodeAssembly
 from racimo.guest.operations import StartGuest
 from racimo.guest.reconciler import Reconciler
 from racimo.ha.resources import HaResources
+from racimo.ha.rules import HaRules
 from racimo.model.ha import NodeHealth
 from racimo.model.node import Daemon
 from racimo.node.announce import Announcement
@@ -102,6 +103,7 @@ class Session:
         services.provide(self.lifecycle)
         services.provide(MigrationTarget(self.lifecycle))
         services.provide(self.resources)
+        services.provide(HaRules(self.layout))
         services.provide(self.datacenter)
 
     def directory(self) -> dict[str, str]:

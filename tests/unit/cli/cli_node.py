@@ -14,10 +14,13 @@ from pydantic import Field
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, Table
 from racimo.api.parameters import OfNode, Parameters
 from racimo.api.peers import Peers
-from racimo.api.routes import tasks, version
+from racimo.api.routes import ha_rules, tasks, version
 from racimo.api.server import ApiServer
 from racimo.api.services import Services
 from racimo.errors import AlreadyExists, NotClustered, NotFound, Refused, StoreUnavailable
+from racimo.ha.rules import HaRules
+from racimo.model.ha import Resource
+from racimo.model.node import Node
 from racimo.model.paths import NodePaths
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
@@ -224,7 +227,12 @@ async def _serve(root: Path, ready: Future[tuple[RunningNode, asyncio.Event]]) -
     peers = Peers("n1", lambda: {"n1": ("127.0.0.1", 8006)})
     services = Services(node_name="n1", paths=paths, layout=Layout(store), tasks=runner, peers=peers)
     world = World(guests={STARTS: {"name": "web"}, HANGS: {"name": "db"}, IS_REFUSED: {}})
-    server = ApiServer(Table(tasks.routes, version.routes, routes(world)), services)
+    for name in ("n1", "n2"):
+        await services.layout.nodes.create(name, Node(name=name, id=name, address=name))
+    for vmid in world.guests:
+        await services.layout.resources.create(f"vm:{vmid}", Resource(sid=f"vm:{vmid}"))
+    services.provide(HaRules(services.layout))
+    server = ApiServer(Table(tasks.routes, version.routes, ha_rules.routes, routes(world)), services)
     try:
         await server.serve_unix(paths.node_socket)
         ready.set_result((RunningNode(paths.node_socket, world, asyncio.get_running_loop()), stop))
