@@ -6,11 +6,12 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from node_logs import node_logs
 
 from racimo.lab.cleanup import clean_up
 from racimo.lab.datacenter import make_datacenter
@@ -33,6 +34,20 @@ class Steps:
 
 
 MakeLab = Callable[..., Awaitable[Lab]]
+MADE = pytest.StashKey[Lab]()
+"""The lab that a test made for itself."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what the nodes of its lab logged."""
+    report = yield
+    if report.failed and report.when == "call":
+        values = [item.stash.get(MADE, None), *getattr(item, "funcargs", {}).values()]
+        labs = [lab for value in values if isinstance(lab := getattr(value, "lab", value), Lab)]
+        if labs:
+            report.sections.append(("logs of the lab's nodes", node_logs(labs[0])))
+    return report
 
 
 @pytest.fixture
@@ -48,12 +63,13 @@ def place() -> Iterator[LabPlace]:
 
 
 @pytest.fixture
-async def make_lab(place: LabPlace) -> AsyncIterator[MakeLab]:
+async def make_lab(place: LabPlace, request: pytest.FixtureRequest) -> AsyncIterator[MakeLab]:
     """Makes the one lab of a test: ``await make_lab(nodes=3, bare=True)``."""
 
     async def make(*, nodes: int = 3, witness: bool = False, bare: bool = False, steps: Steps | None = None) -> Lab:
         tell = steps or Steps()
         lab = await make_nodes(place, plan_nodes(nodes, witness=witness), bare=bare, tell=tell)
+        request.node.stash[MADE] = lab
         if not bare:
             await make_datacenter(lab, tell)
         return lab

@@ -67,7 +67,11 @@ async def make_datacenter(lab: Lab, tell: Tell) -> None:
             storage: dict[str, JsonValue] = {"storage": SHARED_STORAGE, "type": "dir", "path": SHARED_PATH, "shared": 1}
             await client.post("/storage", {**storage, "content": "images,import"})
     with timed(tell, f"quorum of {len(lab.nodes)}" if len(nodes) > 1 else "one node, standing alone"):
-        await await_quorum(first, len(lab.nodes))
+        try:
+            await await_quorum(first, len(lab.nodes))
+        except Unreachable as error:
+            logs = [await _last_of(node) for node in lab.nodes]
+            raise Unreachable(error.what, why="\n".join([error.why, *logs]), todo="Try again: racimo lab up") from None
 
 
 async def _initialise(node: LabNode) -> None:
@@ -113,6 +117,14 @@ def _quorate(status: JsonValue, members: int) -> bool:
     return len(nodes) >= members and all(
         cluster.get("quorate") == 1 and cluster.get("votes_present") == votes for cluster in clusters
     )
+
+
+async def _last_of(node: LabNode) -> str:
+    """The end of a node's log, of the daemons that make a quorum."""
+    shown = await node.execute(
+        "journalctl", "-u", "racimo-node", "-u", "racimo-etcd", "-n", "15", "--no-pager", "-o", "short"
+    )
+    return f"{node.name} logged last:\n{shown.out.strip()}"
 
 
 def _names(nodes: list[LabNode]) -> str:
