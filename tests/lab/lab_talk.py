@@ -171,6 +171,7 @@ async def traces(lab: Lab, vmid: int) -> list[str]:
             continue
         root = node.files
         kept = [root / f"run/racimo/ha/{vmid}", root / f"run/racimo/guests/{vmid}"]
+        kept += [root / f"var/log/racimo/guests/{vmid}"]
         kept += [
             *root.glob(f"var/lib/racimo/images/**/vm-{vmid}-*"),
             *root.glob(f"var/lib/racimo/images/images/{vmid}"),

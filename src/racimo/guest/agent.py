@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from racimo.errors import Conflict, OperationFailed
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from racimo.model.paths import NodePaths
 
 PING_TIMEOUT = 3.0
+MARGIN = 0.1
+"""Seconds left for closing when the time for an answer is over."""
 DELIMITER = b"\xff"
 LIMIT = 1 << 20
 
@@ -27,13 +31,41 @@ async def agent_ping(paths: NodePaths, vmid: int, timeout: float = PING_TIMEOUT)
     await agent_command(paths, vmid, "guest-ping", timeout)
 
 
+async def agent_shutdown(paths: NodePaths, vmid: int, timeout: float = PING_TIMEOUT) -> None:
+    """Have the agent shut the guest down; returns when it was told and raised no objection for ``timeout`` seconds.
+
+    It answers this command only to refuse it (QEMU Guest Agent Protocol Reference). Raises as ``agent_ping`` does.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    async with _connected(paths, vmid, "guest-shutdown", timeout) as (reader, writer):
+        await _synchronise(reader, writer)
+        writer.write(_line({"execute": "guest-shutdown"}))
+        try:
+            async with asyncio.timeout_at(deadline - MARGIN):
+                _result(await reader.readuntil(b"\n"), "guest-shutdown", vmid)
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            return  # it does so, or has done so already
+
+
 async def agent_command(paths: NodePaths, vmid: int, command: str, timeout: float = PING_TIMEOUT) -> object:
     """Run one command of the agent and return its result, within ``timeout`` seconds. Talks to it one at a time."""
+    async with _connected(paths, vmid, command, timeout) as (reader, writer):
+        await _synchronise(reader, writer)
+        writer.write(_line({"execute": command}))
+        return _result(await reader.readuntil(b"\n"), command, vmid)
+
+
+@asynccontextmanager
+async def _connected(
+    paths: NodePaths, vmid: int, command: str, timeout: float
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """The agent's two ends, for ``timeout`` seconds; what goes wrong meanwhile is told as ``command``'s failure."""
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_unix_connection(paths.guest_run(vmid) / "agent.sock", limit=LIMIT)
             try:
-                return await _talk(reader, writer, command, vmid)
+                yield reader, writer
             finally:
                 writer.close()
                 with suppress(ConnectionError):  # it ended first
@@ -54,15 +86,17 @@ async def agent_command(paths: NodePaths, vmid: int, command: str, timeout: floa
         raise OperationFailed(f"The agent of guest {vmid} cannot be understood", why=str(error)) from error
 
 
-async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: str, vmid: int) -> object:
+async def _synchronise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     number = secrets.randbits(31)
     writer.write(DELIMITER + _line({"execute": "guest-sync-delimited", "arguments": {"id": number}}))
     while True:
         await reader.readuntil(DELIMITER)
         if json.loads(await reader.readuntil(b"\n")).get("return") == number:
             break
-    writer.write(_line({"execute": command}))
-    answer: dict[str, Any] = json.loads(await reader.readuntil(b"\n"))
+
+
+def _result(line: bytes, command: str, vmid: int) -> object:
+    answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise OperationFailed(f"{command} failed in guest {vmid}", why=str(answer["error"].get("desc", "")))
     return answer.get("return")

@@ -150,10 +150,18 @@ class GuestHost:
                 return seen.reason if seen else end.how
         raise Conflict(f"Guest {vmid} has a process on this node")
 
-    async def forget(self, vmid: int) -> None:
-        """The guest is no longer of this node: its sockets' directory goes, with the cloud-init seed. Its logs stay."""
+    async def forget(self, vmid: int, *, logs: bool = False) -> None:
+        """The guest is no longer of this node: its sockets' directory goes, with the cloud-init seed. With ``logs``,
+        for one that is nowhere any more, what it and its QEMU printed goes too.
+        """
         if vmid not in self._guests:
-            await asyncio.to_thread(shutil.rmtree, self.paths.guest_run(vmid), ignore_errors=True)
+            gone = [self.paths.guest_run(vmid), *([self.paths.guest_log(vmid)] if logs else [])]
+            for directory in gone:
+                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+    async def kept(self) -> frozenset[int]:
+        """The guests of which this node keeps anything: sockets, a seed, logs."""
+        return await asyncio.to_thread(_numbered, self.paths.guest_run(0).parent, self.paths.guest_log(0).parent)
 
     def last_started_with(self, vmid: int) -> StartedWith:
         """The same, of the guest's last QEMU here, whether or not it still lives."""
@@ -175,11 +183,9 @@ class GuestHost:
         """Press the guest's reset button."""
         await (await self.monitor(vmid)).execute("system_reset")
 
-    async def powerdown(self, vmid: int, timeout: float) -> bool:
-        """Press the guest's power button and wait up to ``timeout`` seconds for its end. Returns whether it ended."""
-        guest = self._guest(vmid)
+    async def press_power_button(self, vmid: int) -> None:
+        """Press the guest's power button, once. A guest that does not listen yet never hears of it."""
         await (await self.monitor(vmid)).execute("system_powerdown")
-        return await guest.wait_gone(timeout)
 
     async def stop(self, vmid: int) -> None:
         """End the guest's process: QEMU flushes and quits, or is killed. On return it is dead, or this raises."""
@@ -312,3 +318,9 @@ class GuestHost:
             file.seek(start)
             lines = file.read().decode(errors="replace").strip().splitlines()[-LOG_LINES:]
         return OperationFailed(f"Guest {vmid} did not start", why=" / ".join(lines) or end.how)
+
+
+def _numbered(*directories: Path) -> frozenset[int]:
+    """The guests' numbers that are names in these directories."""
+    entries = [entry.name for directory in directories if directory.is_dir() for entry in directory.iterdir()]
+    return frozenset(int(name) for name in entries if name.isdecimal())

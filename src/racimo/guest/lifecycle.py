@@ -16,6 +16,7 @@ from racimo.guest.busy import Busy
 from racimo.guest.config import apply_change, parse_config
 from racimo.guest.marks import Marks
 from racimo.guest.records import GuestRecords
+from racimo.guest.shutdown import shut_down
 from racimo.guest.unbroken import unbroken
 from racimo.model.guest import Guest, RunState
 
@@ -104,7 +105,7 @@ class Lifecycle:
             report.log(f"{', '.join(sorted(change.needs_restart))}: will be seen at the next start")
 
     async def destroy(self, vmid: int, *, purge: bool, report: Report) -> None:
-        """Remove a stopped guest for good: volumes, then records. With ``purge`` out of HA first."""
+        """Remove a stopped guest for good: volumes, records, logs. With ``purge`` out of HA first."""
         async with self.busy.hold(vmid):
             view = await self._stopped(vmid)
             if parse_config(view.guest.config).protection:
@@ -123,7 +124,7 @@ class Lifecycle:
                 await self.records.leave_ha(view)
             await self.assembly.purge(vmid, view.guest.config, report)
             await self.records.remove(view)
-            await self.host.forget(vmid)
+            await self.host.forget(vmid, logs=True)
             report.log(f"guest {vmid} was destroyed")
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -173,17 +174,17 @@ class Lifecycle:
         epoch: int | None = None,
         reason: str = "Shut down",
     ) -> None:
-        """Ask the guest to shut down and wait; after ``timeout`` seconds end it (``force_stop``) or fail."""
+        """Ask the guest to shut down until it does; after ``timeout`` seconds end it (``force_stop``) or fail."""
         async with self.busy.hold(vmid):
             view = await self._running(vmid, epoch)
             if view.state is RunState.PAUSED:
                 raise Conflict(f"Guest {vmid} is paused", why="it cannot shut down", todo="Resume it, or stop it")
             report.log(f"asked the guest to shut down; waiting up to {timeout:g} s")
-            if not await self.host.powerdown(vmid, timeout):
+            if not await shut_down(self.host, vmid, timeout):
                 if not force_stop:
                     raise OperationFailed(
                         f"Guest {vmid} did not shut down within {timeout:g} s",
-                        why="its operating system does not react to the power button, or is slow",
+                        why="its operating system reacts neither to its agent nor to the power button, or is slow",
                         todo="Look at its console; or stop it",
                     )
                 report.warn(f"it did not shut down within {timeout:g} s and is stopped")

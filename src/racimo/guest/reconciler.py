@@ -98,17 +98,20 @@ class Reconciler:
             self._busy.doubt((await self._host.exits.get()).vmid)
 
     async def _follow_records(self) -> None:
-        """A guest that has a process here and came to us, or left us, is looked at at once."""
+        """A guest that has a process here and came to us, or left us, is looked at at once, and so is one that is gone
+        for good: of that nothing is kept.
+        """
         guests = self._life.layout.guests
         while True:
             try:
-                revision = (await guests.store.list(guests.prefix)).revision
-                for vmid in self._host.vmids:
+                listing = await guests.store.list(guests.prefix)
+                known = {int(stored.key.removeprefix(guests.prefix)) for stored in listing.records}
+                for vmid in self._host.vmids | (await self._host.kept() - known):
                     self._busy.doubt(vmid)
-                async for change in guests.store.watch(guests.prefix, revision):
+                async for change in guests.store.watch(guests.prefix, listing.revision):
                     for event in change.events:
                         vmid = int(event.key.removeprefix(guests.prefix))
-                        if vmid in self._host.vmids:
+                        if vmid in self._host.vmids or event.value is None:
                             self._busy.doubt(vmid)
             except StoreError as error:
                 log.warning("the guests' records cannot be watched", why=str(error))
@@ -150,9 +153,10 @@ class Reconciler:
         guest, runtime, lock = (view.guest, view.runtime, view.lock) if view else (None, None, None)
         if lock is not None and await proven_dead(self._life.layout, lock.node, lock.incarnation):
             lock = None
+        # The guests of a node that was removed are not ours, though another node may have our name now.
+        member = await self._life.records.is_member()
         judgement = judge(
-            # The guests of a node that was removed are not ours, though another node may have our name now.
-            self._life.node if await self._life.records.is_member() else "",
+            self._life.node if member else "",
             guest,
             runtime.record if runtime else None,
             process,
@@ -170,7 +174,7 @@ class Reconciler:
             case Verdict.LEAVE:
                 del self._told[vmid]
                 if guest is None or guest.node != self._life.node:
-                    await self._host.forget(vmid)
+                    await self._host.forget(vmid, logs=guest is None and member)
                 return True
             case Verdict.DESTROY:
                 await self._host.kill(vmid)

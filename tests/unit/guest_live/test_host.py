@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from guest_parts import HALT, OBEY_BUTTON, POWER_OFF, boot_disk, qemu
+from guest_parts import HALT, POWER_OFF, boot_disk, qemu
 
 from racimo.errors import Conflict, NotFound, OperationFailed
 from racimo.guest.host import GuestHost, GuestLaunch
@@ -51,19 +51,8 @@ async def test_a_guest_that_shuts_itself_down_is_told_with_that_reason(host: Gue
     assert await exit_of(host) == "The guest shut itself down"
 
 
-async def test_a_guest_that_obeys_the_power_button_ends(host: GuestHost, paths: NodePaths) -> None:
-    await host.launch(launch_of(paths, OBEY_BUTTON))
-    await host.cont(100)
-    async with asyncio.timeout(20):
-        while not await host.powerdown(100, 0.5):
-            assert host.vmids == {100}  # the boot sector may not have run yet
-    assert await exit_of(host) == "The guest shut itself down"
-
-
-async def test_a_guest_that_ignores_the_power_button_goes_on(host: GuestHost, paths: NodePaths) -> None:
+async def test_a_killed_guest_is_told_with_the_signal(host: GuestHost, paths: NodePaths) -> None:
     await host.launch(launch_of(paths))
-    await host.cont(100)
-    assert not await host.powerdown(100, 0.2)
     await host.kill(100)
     assert await exit_of(host) == "QEMU was killed by signal 9"
 

@@ -130,8 +130,30 @@ async def test_nothing_is_kept_of_a_guest_that_left_or_was_destroyed(place: Data
         while source.paths.guest_run(100).exists():  # noqa: ASYNC110 - the reconciler does it a moment later
             await asyncio.sleep(0.05)
     await target.run(StopGuest(vmid=100))
+    assert source.paths.guest_log(100).exists() and target.paths.guest_log(100).exists()
     await target.run(DestroyGuest(vmid=100))
-    assert not target.paths.guest_run(100).exists()
+    assert not target.paths.guest_run(100).exists() and not target.paths.guest_log(100).exists()
+    async with asyncio.timeout(10):
+        while source.paths.guest_log(100).exists():  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.05)
+
+
+async def test_a_node_that_was_off_when_a_guest_was_destroyed_keeps_nothing_of_it_either(place: Datacenter) -> None:
+    source, target = await two_nodes(place)
+    await source.run(MigrateGuest(vmid=100, target="n2"))
+    assert await settled(source, target) == ("n2", 2, {}, {100: "running"})
+    await source.kill_daemon()
+    await target.run(StopGuest(vmid=100))
+    await target.run(CreateGuest(vmid=101, config={**CONFIG, "virtio0": place.boot_disk(HALT)}))
+    await target.run(DestroyGuest(vmid=100))
+    for vmid in (100, 101):
+        source.paths.guest_log(vmid).mkdir(parents=True, exist_ok=True)
+    await source.restart()
+    source.follow()
+    async with asyncio.timeout(10):
+        while source.paths.guest_log(100).exists():  # noqa: ASYNC110 - the reconciler does it a moment later
+            await asyncio.sleep(0.05)
+    assert source.paths.guest_log(101).exists()
 
 
 async def test_a_guest_with_a_local_disk_is_refused_with_the_reason(place: Datacenter) -> None:
