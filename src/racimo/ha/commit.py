@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from racimo.ha.states import Fence, Move, NodeChange, PowerOff, ServiceChange
+from racimo.ha.states import ArmingChange, BalanceChange, Fence, Move, NodeChange, PowerOff, ServiceChange
 from racimo.model.record import Record
 from racimo.store.base import Compare
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from racimo.store.layout import Layout
 
 R = TypeVar("R", bound=Record)
+STATE = "state"
+"""The name of a record of which there is one."""
 Transaction = tuple[list[Compare], list["Put"], list[str]]
 
 
@@ -39,6 +41,17 @@ class Commit:
                 return self._service(decision)
             case Move():
                 return self._move(decision)
+            case ArmingChange():
+                arming, held = self.layout.arming, self.basis.arming.get(STATE)
+                return [self.term, self._armed], [arming.put(STATE, decision.arming, held)], []
+            case BalanceChange():
+                balance, seen = self.layout.balance, self.basis.balance.get(STATE)
+                return [self.term], [balance.put(STATE, decision.balance, seen)], []
+
+    @property
+    def _armed(self) -> Compare:
+        """Nobody has disarmed HA or armed it again since."""
+        return _unchanged(self.layout.arming, STATE, self.basis.arming.get(STATE))
 
     def _node(self, decision: NodeChange) -> Transaction:
         statuses, name = self.layout.node_statuses, decision.node
@@ -52,7 +65,7 @@ class Commit:
         """A heartbeat newer than the one that the proof is about fails the transaction."""
         statuses, name = self.layout.node_statuses, decision.node
         held, key = self.basis.node_statuses.get(name), self.layout.heartbeats.key(name)
-        compares = [self.term, Compare(key, decision.revision), _unchanged(statuses, name, held)]
+        compares = [self.term, self._armed, Compare(key, decision.revision), _unchanged(statuses, name, held)]
         return compares, [statuses.put(name, decision.status, held)], [key]
 
     def _power_off(self, decision: PowerOff) -> Transaction:
@@ -80,7 +93,7 @@ class Commit:
         layout, sid, vmid = self.layout, decision.sid, str(decision.guest.vmid)
         guest, runtime = self.basis.guests.get(vmid), self.basis.runtimes.get(vmid)
         target = decision.guest.node
-        compares = [self.term, *self._about(sid), _unchanged(layout.runtimes, vmid, runtime)]
+        compares = [self.term, self._armed, *self._about(sid), _unchanged(layout.runtimes, vmid, runtime)]
         compares.append(_unchanged(layout.nodes, target, self.basis.nodes.get(target)))  # it may have begun to leave
         if decision.fenced:
             status = self.basis.node_statuses.get(decision.fenced)

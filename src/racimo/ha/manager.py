@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from racimo.errors import StoreError
-from racimo.ha.commit import Commit
+from racimo.ha.commit import STATE, Commit
 from racimo.ha.decide import decide
-from racimo.ha.feasible import allowed_nodes
 from racimo.ha.fencing.orders import fence_by_power, power_off
 from racimo.ha.fencing.proofs import fenceable
 from racimo.ha.observer import names
-from racimo.ha.states import Fence, PowerOff, Snapshot
-from racimo.model.ha import ManagerTerm
+from racimo.ha.states import DEFAULTS, Fence, Load, PowerOff, Snapshot
+from racimo.model.ha import Arming, Balance, ManagerTerm
 from racimo.model.record import Record
+from racimo.placement.rules import RuleSet, compile_rules
 from racimo.store.base import Compare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from racimo.ha.clock import Clock
     from racimo.ha.heartbeat import Holder
     from racimo.ha.observer import Observer
@@ -61,6 +63,10 @@ class Manager:
         self._term = 0
         self._committed = 0
         self._overtaken = 0
+        self._rules = RuleSet()
+        self._rules_of: object = None
+        self.loads: Callable[[], Mapping[str, Load]] = dict
+        """What was measured last, by sid and by node."""
         self.last_turn_s = 0.0
         view.listen_to_news(self._wake.set)
 
@@ -107,9 +113,7 @@ class Manager:
     def snapshot(self, view: Records, term: int | None = None) -> Snapshot:
         """What ``decide`` is to look at, from one revision of the store; ``term``: of another manager than this one."""
         now = self.clock.monotonic()
-        guests = {held.record.sid: held.record for held in view.guests.values()}
-        storages = {name: held.record for name, held in view.storages.items()}
-        members = [name for name, held in view.nodes.items() if not held.record.witness]
+        settings, arming, balance = view.datacenter.get("settings"), view.arming.get(STATE), view.balance.get(STATE)
         return Snapshot(
             term=self._term if term is None else term,
             wall=self.clock.wall(),
@@ -120,10 +124,16 @@ class Manager:
             resources=_records(view.resources),
             services=_records(view.services),
             outcomes=_records(view.outcomes),
-            guests=guests,
+            guests={held.record.sid: held.record for held in view.guests.values()},
             runtimes={f"vm:{vmid}": held.record for vmid, held in view.runtimes.items()},
             locks={f"vm:{name[7:]}": held.record for name, held in view.locks.items() if name.startswith("guests/")},
-            allowed={sid: allowed_nodes(guests[sid], storages, members) for sid in view.resources if sid in guests},
+            storages=_records(view.storages),
+            maintenance=_records(view.maintenance),
+            arming=arming.record if arming else Arming(),
+            options=settings.record if settings else DEFAULTS,
+            rules=self._ruleset(view),
+            balance=balance.record if balance else Balance(),
+            loads=self.loads(),
             node=self.node,
             fenceable=self._fenceable(view),
             fencings=_records(view.fencings),
@@ -133,6 +143,15 @@ class Manager:
         if not self.can_fence:
             return frozenset()
         return fenceable(_records(view.fence_devices), _records(view.fence_checks))
+
+    def _ruleset(self, view: Records) -> RuleSet:
+        """The rules made ready for use, anew only when they or the members changed."""
+        members = tuple(sorted(name for name, held in view.nodes.items() if not held.record.witness))
+        basis = (members, tuple((name, held.revision) for name, held in view.rules.items()))
+        if basis != self._rules_of:
+            self._rules = compile_rules([held.record for held in view.rules.values()], members)
+            self._rules_of = basis
+        return self._rules
 
     # election
 

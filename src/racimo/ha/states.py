@@ -6,26 +6,32 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from racimo.model.datacenter import Datacenter
 from racimo.model.guest import RunState
-from racimo.model.ha import HistoryEntry, ServiceState
+from racimo.model.ha import Arming, Balance, HistoryEntry, ServiceState
+from racimo.placement.rules import RuleSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from racimo.model.fence import Fencing
     from racimo.model.guest import Guest, Lock, Runtime
-    from racimo.model.ha import Heartbeat, NodeStatus, Outcome, Resource, Service
+    from racimo.model.ha import Heartbeat, Maintenance, NodeStatus, Outcome, Resource, Service
     from racimo.model.node import Node
+    from racimo.model.storage import Storage
 
 HISTORY_LENGTH = 20
+DEFAULTS = Datacenter(id="", name="")
+"""The options of a datacenter in which nobody has changed any."""
 
 COMMANDED = {
     ServiceState.REQUEST_START: "start",
     ServiceState.REQUEST_STOP: "stop",
     ServiceState.MIGRATE: "migrate",
     ServiceState.RELOCATE: "stop",
+    ServiceState.FREEZE: "stop",
 }
-"""What the owning node's agent has to do while a service is in a state."""
+"""What the owning node's agent has to do while a service is in a state; ``freeze`` only where the node shuts down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,14 @@ class Sighting:
     """When the lease has provably run out unless something newer is seen; infinite while the store is out of touch."""
     fence_from: float = math.inf
     """When a fence device may be used unless something newer is seen; never for a node that was not seen alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a guest or a node uses by measurement: CPUs, and bytes of memory."""
+
+    cpu: float
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +76,16 @@ class Snapshot:
     runtimes: Mapping[str, Runtime] = field(default_factory=dict)
     locks: Mapping[str, Lock] = field(default_factory=dict)
     allowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """The nodes that can run each guest: those that have its storages. A guest not named can run on any."""
+    """The nodes that can run each guest, where that is known already; else it is found out by ``storages``."""
+    storages: Mapping[str, Storage] | None = None
+    """None: every node can run every guest."""
+    maintenance: Mapping[str, Maintenance] = field(default_factory=dict)
+    arming: Arming = field(default_factory=Arming)
+    options: Datacenter = DEFAULTS
+    rules: RuleSet = field(default_factory=RuleSet)
+    balance: Balance = field(default_factory=Balance)
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    """What was measured, by sid and by node; not named: not measured."""
     node: str = ""
     """The node that looks: the manager's own, or a candidate's."""
     fenceable: frozenset[str] = frozenset()
@@ -153,7 +176,33 @@ class Move:
         return self.sid
 
 
-Decision = NodeChange | Fence | PowerOff | ServiceChange | Move
+@dataclass(frozen=True, slots=True)
+class ArmingChange:
+    """Go to the next phase of being disarmed, or say what that waits for."""
+
+    arming: Arming
+    why: str
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return "datacenter"
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceChange:
+    """Write down what automatic rebalancing has to remember."""
+
+    balance: Balance
+    why: str
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return "datacenter"
+
+
+Decision = NodeChange | Fence | PowerOff | ServiceChange | Move | ArmingChange | BalanceChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +234,20 @@ def running(guest: Guest, runtime: Runtime | None) -> bool:
 
 def answered(service: Service, outcome: Outcome | None) -> Outcome | None:
     """The agent's answer to the service's present command, or None while there is none."""
-    if outcome is None or (outcome.node, outcome.epoch) != (service.node, service.epoch):
+    if outcome is None or outcome.command in ("mark", "probe"):
         return None
-    return outcome if outcome.attempt == service.attempt and outcome.command != "mark" else None
+    return outcome if _about(service, outcome) else None
+
+
+def probed(service: Service, outcome: Outcome | None) -> Outcome | None:
+    """What the agent last found out about the guest's application since its last start; None: nothing yet."""
+    if outcome is None or outcome.command != "probe":
+        return None
+    return outcome if _about(service, outcome) else None
+
+
+def _about(service: Service, outcome: Outcome) -> bool:
+    return (outcome.node, outcome.epoch, outcome.attempt) == (service.node, service.epoch, service.attempt)
 
 
 def with_history(service: Service, wall: float, term: int, what: str) -> Service:

@@ -20,8 +20,18 @@ if TYPE_CHECKING:
     from racimo.model.datacenter import Datacenter
     from racimo.model.fence import FenceCheck, FenceDevice, Fencing
     from racimo.model.guest import Guest, Lock, Runtime
-    from racimo.model.ha import ManagerTerm, NodeStatus, Outcome, Resource, Service
+    from racimo.model.ha import (
+        Arming,
+        Balance,
+        Maintenance,
+        ManagerTerm,
+        NodeStatus,
+        Outcome,
+        Resource,
+        Service,
+    )
     from racimo.model.node import Node
+    from racimo.model.rule import Rule
     from racimo.model.storage import Storage
     from racimo.store.base import Store
     from racimo.store.collection import Collection, Held
@@ -46,6 +56,10 @@ TABLES = (
     "fence_devices",
     "fencings",
     "fence_checks",
+    "maintenance",
+    "arming",
+    "balance",
+    "rules",
 )
 
 
@@ -69,6 +83,10 @@ class Records:
         self.fence_devices: dict[str, Held[FenceDevice]] = {}
         self.fencings: dict[str, Held[Fencing]] = {}
         self.fence_checks: dict[str, Held[FenceCheck]] = {}
+        self.maintenance: dict[str, Held[Maintenance]] = {}
+        self.arming: dict[str, Held[Arming]] = {}
+        self.balance: dict[str, Held[Balance]] = {}
+        self.rules: dict[str, Held[Rule]] = {}
 
     def copy(self) -> Records:
         """The records of this moment: what a decision was based on stays what it was while others write."""

@@ -20,6 +20,8 @@ class NodeFacts:
     operating_system: str = ""
     qemu: str = ""
     packages: dict[str, str] = field(default_factory=dict)
+    bridges: tuple[str, ...] | None = None
+    """The names of its bridges; None where they are not known."""
     acceleration: str = "tcg"
     acceleration_reason: str = ""
 

@@ -91,7 +91,7 @@ def test_without_the_guards_word_for_it_a_running_guest_is_not_recovered() -> No
 def test_without_a_node_that_can_run_it_a_guest_waits_and_says_so_once() -> None:
     alone = replace(fenced(well(), "n1"), allowed={SID: frozenset({"n1"})})
     service = becomes(alone)
-    assert service.state is S.RECOVERY and "no node that can run it is online" in service.why
+    assert service.state is S.RECOVERY and "no node can have it: n2, n3 lacks a storage of its" in service.why
     assert about_service(replace(alone, services={SID: service})) is None
 
 

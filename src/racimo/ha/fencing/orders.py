@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from racimo.ha.states import Fence, PowerOff
 from racimo.model.fence import FenceStage, Fencing
-from racimo.model.ha import NodeHealth, NodeStatus, Requested, ServiceState
+from racimo.model.ha import ArmPhase, NodeHealth, NodeStatus, Requested, ServiceState
 
 if TYPE_CHECKING:
     from racimo.ha.states import Snapshot
@@ -38,6 +38,8 @@ def power_off(snapshot: Snapshot, name: str, now: float) -> PowerOff | None:
     """The order to cut the power of ``name``, if it is time for it and none about this heartbeat was given."""
     sighting, heartbeat = snapshot.sightings.get(name), snapshot.heartbeats.get(name)
     if heartbeat is None or sighting is None or name == snapshot.node or name not in snapshot.fenceable:
+        return None
+    if snapshot.arming.phase is ArmPhase.DISARMED:
         return None
     if not sighting.fence_from <= now < sighting.expires:
         return None
@@ -96,6 +98,8 @@ def fence_by_power(snapshot: Snapshot, name: str) -> Fence | None:
     sighting, heartbeat = snapshot.sightings.get(name), snapshot.heartbeats.get(name)
     fencing = snapshot.fencings.get(name)
     if fencing is None or heartbeat is None or sighting is None or fencing.stage is not FenceStage.CONFIRMED:
+        return None
+    if snapshot.arming.phase is ArmPhase.DISARMED:
         return None
     if (fencing.revision, fencing.incarnation) != (sighting.revision, heartbeat.incarnation):
         return None

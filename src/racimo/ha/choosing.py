@@ -1,0 +1,157 @@
+"""Where the guests of one turn go: placement's rules and scores over what the snapshot says. Pure.
+
+Each choice counts for the next one of the same turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from racimo.ha.feasible import demand_of, lacking
+from racimo.ha.states import running
+from racimo.model.ha import ServiceState
+from racimo.placement.fleet import Demand, Fleet, Machine, Scoring
+from racimo.placement.pick import Options, pick
+
+if TYPE_CHECKING:
+    from racimo.ha.scene import Scene
+    from racimo.model.guest import Guest
+    from racimo.model.ha import Service
+    from racimo.placement.pick import Nowhere, Picked
+
+
+class Choosing:
+    """Made once per turn; the fleet is counted when it is first asked for."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.snapshot, self.rules = scene, scene.snapshot, scene.snapshot.rules
+        self._fleet: Fleet | None = None
+        self._goes: dict[str, str] = {}
+        """Guests that were given another node in this turn."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The nodes that may be given guests, with what is on them."""
+        if self._fleet is None:
+            self._fleet = self._count()
+        return self._fleet
+
+    def pick(self, sid: str, barred: dict[str, str] | None = None) -> Picked | Nowhere:
+        """The best node for the guest; ``barred`` are nodes that may not be taken, each with why. Takes nothing yet."""
+        return pick(self.fleet, sid, allowed=self._allowed(sid), barred=self._barred(sid, barred))
+
+    def options(self, sid: str) -> Options:
+        """The nodes that can have the guest."""
+        return Options(self.fleet, sid, allowed=self._allowed(sid), barred=self._barred(sid, None))
+
+    def refusal(self, sid: str, node: str) -> str:
+        """Why ``node`` cannot have the guest, as a sentence; empty if it can."""
+        if node not in self.scene.online:
+            return f"{node} is not online"
+        if why := self.scene.closed(node):
+            return why
+        options = self.options(sid)
+        return "" if node in options.nodes else f"{node} {options.refused().get(node, 'cannot have it')}"
+
+    def take(self, sid: str, node: str) -> None:
+        """The guest goes to ``node``."""
+        self._goes[sid] = node
+        self.fleet.place(sid, node)
+
+    def bound(self, sid: str) -> bool:
+        """Whether any rule is about the guest."""
+        return sid in self.rules.homes or sid in self.rules.together or sid in self.rules.apart
+
+    def stays_on(self, sid: str) -> str:
+        """The node that a guest is on, or on its way to; empty if it runs nowhere."""
+        if sid in self._goes:
+            return self._goes[sid]
+        service = self.snapshot.services.get(sid)
+        if service is None or service.state is ServiceState.STOPPED:
+            return ""
+        return service.target or service.node
+
+    def misplaced(self, sid: str, node: str, *, failback: bool) -> str:
+        """Why the guest should not stay on ``node``, by a rule of its; empty if it may."""
+        for other, rule in sorted(self.rules.apart.get(sid, {}).items()):
+            if self.stays_on(other) == node:
+                return f"{other} is on {node} too, and rule {rule} keeps them apart"
+        if sid in self.rules.together and (why := self._away_from_its_group(sid, node)):
+            return why
+        home = self.rules.homes.get(sid)
+        if home is None:
+            return ""
+        own = home.priority(node)
+        if own is None:
+            return f"{node} is not a node of the strict rule {home.rule}"
+        better = [name for name, priority in home.nodes.items() if priority > own and name in self.scene.open]
+        return f"rule {home.rule} prefers {', '.join(sorted(better))} to {node}" if better and failback else ""
+
+    def prefers(self, sid: str, one: str, other: str) -> bool:
+        """Whether the guest's node affinity rule gives ``one`` the higher priority."""
+        home = self.rules.homes.get(sid)
+        first, second = (home.priority(one), home.priority(other)) if home else (None, None)
+        return first is not None and (second is None or first > second)
+
+    def _away_from_its_group(self, sid: str, node: str) -> str:
+        counts: dict[str, int] = {}
+        for other in self.rules.together[sid]:
+            at = self.stays_on(other) if other != sid else ""
+            if at in self.scene.open:
+                counts[at] = counts.get(at, 0) + 1
+        most = max(counts.values(), default=0)
+        if counts.get(node, 0) == most:
+            return ""
+        where = min(name for name, count in counts.items() if count == most)
+        return f"rule {self.rules.joined_by[sid]} keeps it with the others on {where}"
+
+    # what the fleet is made of
+
+    def _allowed(self, sid: str) -> frozenset[str] | None:
+        return self.snapshot.allowed.get(sid)
+
+    def _barred(self, sid: str, barred: dict[str, str] | None) -> dict[str, str]:
+        """What stands against nodes beside the fleet's own reasons."""
+        snapshot, guest = self.snapshot, self.snapshot.guests.get(sid)
+        if guest is None or snapshot.storages is None or sid in snapshot.allowed:
+            return barred or {}
+        return lacking(guest, snapshot.storages, snapshot.nodes, self.scene.open) | (barred or {})
+
+    def _count(self) -> Fleet:
+        snapshot = self.snapshot
+        places = {sid: self._nodes_of(service) for sid, service in snapshot.services.items()}
+        demands = {sid: self._demand(guest) for sid, guest in snapshot.guests.items()}
+        others: dict[str, list[Demand]] = {}
+        for sid, guest in snapshot.guests.items():
+            if sid not in places and running(guest, snapshot.runtimes.get(sid)):
+                others.setdefault(guest.node, []).append(demands[sid])
+        machines = {name: self._machine(name, others.get(name, [])) for name in self.scene.open}
+        return Fleet(machines, demands, places, self.rules, _scoring(snapshot.options.crs))
+
+    def _nodes_of(self, service: Service) -> tuple[str, ...]:
+        if service.state is ServiceState.STOPPED:
+            return ()
+        if service.state in (ServiceState.MIGRATE, ServiceState.RELOCATE) and service.target:
+            return service.node, service.target
+        return (service.node,)
+
+    def _demand(self, guest: Guest) -> Demand:
+        cpus, memory = demand_of(guest.config)
+        load = self.snapshot.loads.get(guest.sid)
+        return Demand(cpus, memory, load.cpu, load.memory) if load else Demand(cpus, memory)
+
+    def _machine(self, name: str, others: list[Demand]) -> Machine:
+        facts, load = self.snapshot.nodes[name].facts, self.snapshot.loads.get(name)
+        return Machine(
+            cpus=facts.cpus,
+            memory=facts.memory,
+            other_cpus=sum(demand.cpus for demand in others),
+            other_memory=sum(demand.memory for demand in others),
+            cpu_load=load.cpu if load else None,
+            memory_load=load.memory if load else None,
+        )
+
+
+def _scoring(name: str) -> Scoring:
+    """By the datacenter's option; one that a newer version wrote counts as basic."""
+    return Scoring(name) if name in tuple(Scoring) else Scoring.BASIC
