@@ -85,7 +85,7 @@ def etcd_config(host: Host, identity: Identity, membership: Membership) -> str:
         "max-txn-ops": MAX_TXN_OPERATIONS,
         "snapshot-count": 10000,
         "logger": "zap",
-        "log-level": "warn",
+        "log-level": "error",
         "log-outputs": ["stderr"],
     }
     if membership.force_new:
