@@ -15,6 +15,7 @@ from racimo.cli.commands import (
     datacenter,
     guest,
     ha,
+    ha_fence,
     ha_rule,
     migrate,
     node,
@@ -47,6 +48,7 @@ def build(named: str = "") -> typer.Typer:
     app.callback(help=_root.__doc__)(_root)
     datacenter.register(app)
     status.register(app)
+    ha.app.add_typer(ha_fence.app)
     for module in GROUPS:
         app.add_typer(module.app)
     raw.register(app)

@@ -17,6 +17,8 @@ from racimo.guest.migration_target import MigrationTarget
 from racimo.guest.node_assembly import NodeAssembly
 from racimo.guest.operations import StartGuest
 from racimo.guest.reconciler import Reconciler
+from racimo.ha.fencing.agents import FencePrograms
+from racimo.ha.fencing.devices import FenceDevices
 from racimo.ha.resources import HaResources
 from racimo.ha.rules import HaRules
 from racimo.model.ha import NodeHealth
@@ -104,6 +106,7 @@ class Session:
         services.provide(MigrationTarget(self.lifecycle))
         services.provide(self.resources)
         services.provide(HaRules(self.layout))
+        services.provide(FenceDevices(self.layout, FencePrograms(), self.identity.name))
         services.provide(self.datacenter)
 
     def directory(self) -> dict[str, str]:

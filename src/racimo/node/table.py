@@ -10,6 +10,7 @@ from racimo.api.routes import (
     guest_power,
     guests,
     ha,
+    ha_fence,
     ha_rules,
     membership,
     nodes,
@@ -22,6 +23,7 @@ from racimo.api.routes import (
 FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules,
+    ha_fence,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from racimo.api.endpoint import Routes, privilege
 from racimo.api.parameters import Parameters
+from racimo.ha.fencing.devices import FenceDevices
 from racimo.ha.resources import HaResources
 from racimo.model.ha import Requested
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from racimo.api.context import Context
+    from racimo.ha.fencing.proofs import NodeProofs
     from racimo.ha.resources import NodeLine, ResourceStatus
     from racimo.model.ha import HistoryEntry
 
@@ -122,7 +124,8 @@ async def ha_status(context: Context, parameters: Parameters) -> list[dict[str, 
         "id": "master", "type": "master", "node": status.manager, "term": status.term,
         "status": f"{status.manager} (term {status.term})" if status.manager else "there is no manager",
     }  # fmt: skip
-    nodes = [_node(line) for line in status.nodes]
+    proofs = await context.services.need(FenceDevices).proofs()
+    nodes = [{**_node(line), **_failover(proofs.get(line.name))} for line in status.nodes]
     services = [_resource(resource) for resource in status.resources]
     return [manager, *nodes, *({**each, "id": f"service:{each['sid']}", "type": "service"} for each in services)]
 
@@ -142,6 +145,14 @@ def _node(line: NodeLine) -> dict[str, JsonValue]:
     return {
         "id": f"lrm:{line.name}", "type": "lrm", "node": line.name, "status": line.health,
         "why": status.why if status else "", "proof": status.proof if status else "",
+    }  # fmt: skip
+
+
+def _failover(proofs: NodeProofs | None) -> dict[str, JsonValue]:
+    if proofs is None:
+        return {}
+    return {
+        "failover_s": proofs.seconds, "proofs": [proof.kind for proof in proofs.proofs], "unproven": proofs.missing
     }  # fmt: skip
 
 

@@ -28,6 +28,13 @@ MaxRestart = Annotated[
 MaxRelocate = Annotated[int | None, typer.Option("--max-relocate", min=0, help="How often it is tried elsewhere.")]
 Comment = Annotated[str | None, typer.Option("--comment", metavar="TEXT", help="A note for people.")]
 
+
+def _proofs(entry: Row) -> str:
+    """What its silence can be proven by, and when its guests would have been commanded to start elsewhere."""
+    kinds, seconds = entry.fields.get("proofs"), entry.number("failover_s")
+    return f"{', '.join(map(str, kinds))}: {seconds:g} s" if isinstance(kinds, list) and seconds else ""
+
+
 _COLUMNS = (
     Column("Guest", lambda entry: entry.text("sid")),
     Column("State", lambda entry: entry.text("state")),
@@ -38,6 +45,7 @@ _COLUMNS = (
 _NODES = (
     Column("Node", lambda entry: entry.text("node")),
     Column("State", lambda entry: entry.text("status")),
+    Column("Proof", _proofs),
     Column("Why", lambda entry: entry.text("why")),
 )
 _HISTORY = (
