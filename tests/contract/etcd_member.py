@@ -64,6 +64,7 @@ class EtcdMember:
             "initial-cluster": ",".join(f"{name}={url}" for name, url in cluster.items()),
             "initial-cluster-state": state,
             "enable-grpc-gateway": True,
+            "max-txn-ops": 8192,
             "client-transport-security": {**tls, "client-cert-auth": True},
             "peer-transport-security": {**tls, "client-cert-auth": True},
             **self.settings,

@@ -191,7 +191,7 @@ async def test_an_empty_key_is_refused(store: Store) -> None:
 
 
 async def test_the_largest_transaction_is_committed_and_a_larger_one_refused(store: Store, root: str) -> None:
-    keys = [f"{root}{number:03}" for number in range(MAX_OPERATIONS)]
+    keys = [f"{root}{number:04}" for number in range(MAX_OPERATIONS)]
     compares = [Compare(key, ABSENT) for key in keys]
     assert await store.txn(compares, [Put(key, b"") for key in keys]) is not None
     assert len((await store.list(root)).records) == MAX_OPERATIONS
@@ -224,8 +224,8 @@ async def test_a_list_of_nothing_is_empty_and_has_a_revision(store: Store, root:
 
 async def test_a_list_of_many_records_is_complete_and_from_one_revision(store: Store, root: str) -> None:
     keys = [f"{root}{number:05}" for number in range(1300)]
-    for at in range(0, len(keys), MAX_OPERATIONS):
-        await store.txn(puts=[Put(key, b"0") for key in keys[at : at + MAX_OPERATIONS]])
+    for at in range(0, len(keys), 100):
+        await store.txn(puts=[Put(key, b"0") for key in keys[at : at + 100]])
     ends = [keys[0], keys[-1]]
     stop = asyncio.Event()
 

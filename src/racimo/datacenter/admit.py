@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from racimo.store.layout import Layout
 
 ATTEMPTS = 5
+SHOWN = 20
+"""How many guests are named in a refusal."""
+MAX_BYTES = 2 << 20
+"""Of the guests' records in a join: what the store takes at once is more, but goes over the wire in base64."""
 
 
 async def handle_check(layout: Layout, asked_of: str, request: JoinRequest, now: float) -> JoinCheck:
@@ -38,10 +42,11 @@ async def handle_check(layout: Layout, asked_of: str, request: JoinRequest, now:
     await check_token(layout, request.secret, request.node_id, now, witness=request.witness)
     nodes = await layout.nodes.all()
     _check_node(request, nodes)
-    guests = await layout.guests.all()
-    renumbered = _check_guests(request, guests)
+    own = nodes.get(request.name)
+    is_in = own is not None and own.record.id == request.node_id  # by an earlier try whose answer was lost
+    renumbered = {} if is_in else _check_guests(request, await layout.guests.all())
     _check_storages(request, await layout.storages.all())
-    _check_size(request, len(nodes))
+    _check_size(layout, request, len(nodes))
     datacenter = await layout.datacenter.get(SETTINGS)
     warnings: list[str] = []
     if not request.witness and asked_of in nodes:
@@ -167,7 +172,7 @@ def _check_guests(request: JoinRequest, guests: Mapping[str, Held[Guest]]) -> di
             for mine, theirs in clashes
         ]
         raise AlreadyExists(
-            "Guest ids are taken", why="; ".join(pairs), todo="Join with --renumber to give this node's guests free ids"
+            "Guest ids are taken", why=_some(pairs), todo="Join with --renumber to give this node's guests free ids"
         )
     running = {r.vmid for r in request.runtimes if r.state != "stopped"}
     blocked = [f"{mine.vmid} ('{mine.name}')" for mine, _ in clashes if mine.vmid in running]
@@ -180,14 +185,16 @@ def _check_guests(request: JoinRequest, guests: Mapping[str, Held[Guest]]) -> di
     return {mine.vmid: next(fresh) for mine, _ in clashes}
 
 
-def _check_size(request: JoinRequest, nodes: int) -> None:
+def _check_size(layout: Layout, request: JoinRequest, nodes: int) -> None:
     """A join is one transaction, and the store bounds what one may hold."""
     guests, storages = len(request.guests), len(request.storages)
     needed = max(2 + nodes + guests + storages, 2 + guests + len(request.runtimes) + storages)
-    if needed > MAX_OPERATIONS:
+    size = sum(len(layout.guests.encode(guest)) for guest in request.guests)
+    if needed > MAX_OPERATIONS or size > MAX_BYTES:
         raise Refused(
             "This node has too many records to bring along",
-            why=f"it has {guests} guests and {storages} storages; a join is one transaction of {MAX_OPERATIONS} writes",
+            why=f"it has {guests} guests of {size >> 10} KiB and {storages} storages; a join is one transaction of at "
+            f"most {MAX_OPERATIONS} records and {MAX_BYTES >> 10} KiB",
             todo="Join first with fewer guests: export some, and import them into the cluster afterwards",
         )
 
@@ -208,6 +215,11 @@ def _check_storages(request: JoinRequest, present: Mapping[str, Held[Storage]]) 
                 why=_unlike(unlike, storage, held.record),
                 todo="Remove or rename it on this node, or there, and join again",
             )
+
+
+def _some(names: list[str]) -> str:
+    more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more
 
 
 def _unlike(fields: Iterable[str], mine: Storage, theirs: Storage) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from racimo.datacenter.admit import handle_check, handle_commit
 from racimo.datacenter.backup import back_up
+from racimo.datacenter.candidate import JoinOrder
 from racimo.datacenter.create import CreateRequest, create, tidy_up
 from racimo.datacenter.identity import Identity, read_identity
-from racimo.datacenter.join import JoinOrder, finish_join, join
+from racimo.datacenter.join import finish_join, join
 from racimo.datacenter.join_client import HttpsJoinClient, JoinClient
 from racimo.datacenter.join_text import LIFE_S, new_join_text
 from racimo.datacenter.leave import finish_leave, leave
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from racimo.datacenter.candidate import Renumber
     from racimo.datacenter.host import Host
-    from racimo.datacenter.join import Renumber
     from racimo.datacenter.join_message import JoinCheck, JoinGrant, JoinRequest
     from racimo.datacenter.join_text import JoinText
     from racimo.datacenter.quorum import Quorum

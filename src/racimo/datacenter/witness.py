@@ -6,7 +6,6 @@ It runs etcd, and once a day a timer that renews its certificate and looks after
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from racimo.datacenter.atomic_file import remove_file
@@ -22,15 +21,15 @@ from racimo.datacenter.identity import (
     read_identity,
     write_identity,
 )
-from racimo.datacenter.join import Joining, commit_join, find_joining, joining_file, write_joining
 from racimo.datacenter.join_message import JoinRequest
 from racimo.datacenter.join_text import JoinText, check_fresh, digest, read_text
+from racimo.datacenter.joining import Joining, find_joining, joining_file, obtain_grant
 from racimo.datacenter.open_store import open_etcd
 from racimo.datacenter.quorum import EtcdQuorum
 from racimo.datacenter.services import WITNESS_TIMER
 from racimo.datacenter.standalone import certify
 from racimo.datacenter.voter_keeper import SETTLED, VoterKeeper
-from racimo.errors import AlreadyExists, NotFound, OperationFailed, RacimoError, Refused, Unreachable
+from racimo.errors import AlreadyExists, NotFound, OperationFailed, RacimoError, Refused
 from racimo.store.layout import Layout
 
 if TYPE_CHECKING:
@@ -158,14 +157,4 @@ async def _granted(
     client = connect(text)
     report.progress(0.1, "asking a member")
     await client.check(request)
-    async with AsyncExitStack() as undo:
-        write_joining(host.paths, joining)
-        undo.callback(remove_file, joining_file(host.paths))
-        try:
-            grant = await commit_join(client, request, report)
-        except Unreachable as error:
-            if error.may_have_acted:
-                undo.pop_all()
-            raise
-        undo.pop_all()
-    return grant
+    return await obtain_grant(host.paths, joining, client, request, report)

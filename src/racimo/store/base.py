@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 ABSENT = 0
 """The revision to compare with when a key must not exist."""
 
-MAX_OPERATIONS = 100
-"""How many compares, and how many puts and deletes together, one transaction may hold, in every backend."""
+MAX_OPERATIONS = 2000
+"""How many compares, and how many puts and deletes together, one transaction may hold, in every backend: room for a
+node that joins with all its guests at once. What need not be whole is better committed in smaller parts."""
 
 
 @dataclass(frozen=True, slots=True)

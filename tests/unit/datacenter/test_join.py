@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from racimo.datacenter.join import find_joining
 from racimo.datacenter.join_text import JoinText, check_fresh, read_text, write_text
+from racimo.datacenter.joining import find_joining
 from racimo.errors import AlreadyExists, BadRequest, Conflict, Refused, Unauthorised, Unreachable
 from racimo.model.guest import Guest, RunState, Runtime
 from racimo.store.layout import ROOT
@@ -140,24 +140,43 @@ async def test_renumbered_guests_come_along(lot: Lot, report: ListReport) -> Non
     assert "Guest 100 is now guest 102" in report.lines
 
 
-@pytest.mark.parametrize(("count", "fits"), [(48, True), (60, False)])
-async def test_more_guests_than_one_transaction_holds_are_refused_before_anything(
-    lot: Lot, count: int, fits: bool
-) -> None:
+async def with_guests(node: TestNode, count: int) -> None:
+    """Give the node so many guests, each of which has run once and has the usual settings."""
+    config = {"name": "web", "memory": "2048", "cores": "2", "net0": "virtio=02:00:00:00:00:01,bridge=vmbr0"}
+    guests, runtimes = node.layout.guests, node.layout.runtimes
+    for first in range(100, 100 + count, 500):
+        vmids = range(first, min(first + 500, 100 + count))
+        puts = [guests.put(vmid, Guest(vmid=vmid, node=node.name, config=config)) for vmid in vmids]
+        stopped = [Runtime(vmid=vmid, node=node.name, epoch=1, state=RunState.STOPPED) for vmid in vmids]
+        await node.layout.store.txn(puts=[*puts, *(runtimes.put(each.vmid, each) for each in stopped)])
+
+
+@pytest.mark.parametrize("count", [120, 900])
+async def test_a_node_joins_with_all_its_guests_at_once(lot: Lot, direct: type[DirectJoin], count: int) -> None:
+    """In one transaction: a node whose answers are lost, and that then loses its power, is in with all or with none."""
     first, second = await pair(lot)
-    layout = second.layout
-    for make in (
-        lambda vmid: layout.guests.put(vmid, Guest(vmid=vmid, node="n2")),
-        lambda vmid: layout.runtimes.put(vmid, Runtime(vmid=vmid, node="n2", epoch=1, state=RunState.STOPPED)),
-    ):
-        await layout.store.txn(puts=[make(vmid) for vmid in range(100, 100 + count)])
-    if fits:
+    await with_guests(second, count)
+    text = await first.of.join_info()
+    second.of.wiring = dataclasses.replace(second.of.wiring, connect=lambda _: LostAnswer(direct(first), 99))
+    with pytest.raises(Unreachable):
+        await second.of.join(text, second.address, _Silent())
+    written = [held.revision for held in [*(await first.layout.guests.all()).values()]]
+    assert len(written) == count and set(written) == {(await first.layout.nodes.hold("n2")).revision}
+    await second.reopen()
+    second.contact = first
+    await second.of.join(text, second.address, _Silent())
+    assert second.clustered()
+    assert {guest.node for guest in await second.layout.guests.records()} == {"n2"}
+    assert len(await second.layout.runtimes.all()) == count
+
+
+async def test_guests_that_cannot_come_in_at_once_are_refused_before_anything(lot: Lot) -> None:
+    first, second = await pair(lot)
+    await with_guests(second, 1001)
+    before = await records(first.of.store)
+    with pytest.raises(Refused, match="it has 1001 guests"):
         await second.join(first)
-        assert len(await first.layout.guests.all()) == count
-    else:
-        with pytest.raises(Refused, match=f"it has {count} guests"):
-            await second.join(first)
-        assert not second.clustered()
+    assert not second.clustered() and await records(first.of.store) == before
 
 
 async def test_a_running_guest_is_not_renumbered(lot: Lot) -> None:
