@@ -174,6 +174,7 @@ async def _leave_as_last(host: Host, store: Store, identity: Identity, report: R
     new = _fresh_sqlite(host)
     try:
         await write_records(new, records)
+        _forget_marks(host.paths)
         replace_file(leave_marker(host.paths), b"")
         write_identity(host.paths, dataclasses.replace(identity, clustered=False, endpoints=()))
     except BaseException:
@@ -181,10 +182,18 @@ async def _leave_as_last(host: Host, store: Store, identity: Identity, report: R
         raise
     await store.close()
     await EtcdMember(host, identity).end()
+    _forget_marks(host.paths)
     remove_file(leave_marker(host.paths))
     report.log(f"{identity.name} stands alone, with all records")
     report.progress(1.0)
     return new
+
+
+def _forget_marks(paths: NodePaths) -> None:
+    """No guest here is under HA: none may be killed for want of a lease. ``racimo-ha`` sees to other stale marks."""
+    if paths.ha_marks.is_dir():
+        for mark in paths.ha_marks.iterdir():
+            mark.unlink(missing_ok=True)
 
 
 async def _stand_alone(host: Host, store: Store, identity: Identity, node: Node | None) -> Store:
@@ -198,6 +207,8 @@ async def _stand_alone(host: Host, store: Store, identity: Identity, node: Node 
         await EtcdMember(host, identity).end()
         CertificateFiles.of(host.paths).remove()
         await certify(host, new, alone)
+        if node is not None:
+            _forget_marks(host.paths)
     except BaseException:
         await new.close()
         raise

@@ -35,6 +35,10 @@ class LocalKeeper:
     def guests(self) -> int:
         return len(guests_running(self.marked()))
 
+    def running(self) -> set[int]:
+        """The marked guests that have a process here."""
+        return {process.vmid for process in guests_running(self.marked())}
+
     def kill(self) -> int:
         self._killer.dead()
         return len(self._killer.kill(self.marked()))

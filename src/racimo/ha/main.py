@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from racimo.errors import StoreError
+from racimo.ha.alone import until_clustered
 from racimo.ha.clock import SystemClock
 from racimo.ha.daemon import HaNode
 from racimo.ha.fencing.agents import FencePrograms
@@ -99,9 +100,10 @@ async def run(paths: NodePaths) -> None:
     end, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end.set)
-    file = IdentityFile(paths.etc / "node.json", SystemClock())
+    clock, keeper = SystemClock(), LocalKeeper(paths)
+    file = IdentityFile(paths.etc / "node.json", clock)
     notify("READY=1\nSTATUS=waiting until this node is part of a cluster")
-    waiting, ended = asyncio.create_task(file.clustered()), asyncio.create_task(end.wait())
+    waiting, ended = asyncio.create_task(until_clustered(file, keeper, clock)), asyncio.create_task(end.wait())
     await asyncio.wait([waiting, ended], return_when=asyncio.FIRST_COMPLETED)
     ended.cancel()
     if not waiting.done():
