@@ -110,7 +110,7 @@ class Agent:
         for sid, held in sorted(self.view.services.items()):
             if len(self._busy) >= self.workers:
                 return
-            command = self._command(held.record)
+            command = self._command(held.record) if held.record.node == self.node else ""
             if command and sid not in self._busy:
                 self._busy.add(sid)
                 group.create_task(self._work(held.record, command), name=f"{command} {sid}")

@@ -1,0 +1,115 @@
+"""An event loop whose clock jumps to the next timer: hours in seconds, and the same each time.
+
+There are two clocks. ``time()`` is what the simulated machines live by. ``world_time()`` is what the script is told in;
+it runs ahead by the quiet stretches that were skipped (see ``skip_to``), which no machine has lived through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
+
+T = TypeVar("T")
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An asyncio loop in simulated time, without any I/O."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now, self._skipped, self._number = 0.0, 0.0, 0
+        self._ready_now: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._script: list[tuple[float, int, asyncio.TimerHandle]] = []
+
+    def time(self) -> float:
+        return self._now
+
+    def world_time(self) -> float:
+        """Seconds since the simulation began, skipped ones included."""
+        return self._now + self._skipped
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready_now.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._number += 1
+        heapq.heappush(self._timers, (when, self._number, handle))
+        return handle
+
+    def call_in_script(self, when: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        """Call at ``when`` in the world's time."""
+        handle = asyncio.TimerHandle(when, callback, args, self, None)
+        self._number += 1
+        heapq.heappush(self._script, (when, self._number, handle))
+        return handle
+
+    def next_in_script(self) -> float | None:
+        """When the script goes on, in the world's time."""
+        while self._script and self._script[0][2].cancelled():
+            heapq.heappop(self._script)
+        return self._script[0][0] if self._script else None
+
+    def skip_to(self, when: float) -> None:
+        """Let the world's time be ``when`` (not earlier than now); no machine's clock moves."""
+        self._skipped += max(0.0, when - self.world_time())
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are dropped when their time comes."""
+
+    def _write_to_self(self) -> None:
+        """There is no other thread."""
+
+    def _process_events(self, event_list: object) -> None:
+        """There is no I/O."""
+
+    def _run_once(self) -> None:
+        ready = self._ready_now
+        if not ready:
+            self._advance()
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+
+    def _advance(self) -> None:
+        """Go to the next timer, and make all that is due then ready, in the order in which it was asked for."""
+        timers, script, skipped = self._timers, self._script, self._skipped
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        while script and script[0][2].cancelled():
+            heapq.heappop(script)
+        if not timers and not script:
+            raise RuntimeError("every task waits and no timer is set: the simulation would stand still")
+        now = timers[0][0] if timers else script[0][0] - skipped
+        if script and script[0][0] - skipped < now:
+            now = script[0][0] - skipped
+        self._now = now = max(self._now, now)
+        while timers and timers[0][0] <= now:
+            self._ready_now.append(heapq.heappop(timers)[2])
+        while script and script[0][0] - skipped <= now:
+            self._ready_now.append(heapq.heappop(script)[2])
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Like ``asyncio.run``, in simulated time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+def virtual_loop() -> VirtualLoop:
+    """The loop that runs; only within a simulation."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)  # noqa: S101 - whoever calls this was called by ``run``
+    return loop

@@ -1,0 +1,142 @@
+"""What the oracle sees at the store: every commit, and by whom it was written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from racimo.model.ha import Arming, Heartbeat, ManagerTerm, NodeStatus, Resource, Service
+
+if TYPE_CHECKING:
+    from racimo.ha.simulate.world import World
+    from racimo.model.guest import Guest
+    from racimo.store.base import Change
+    from racimo.store.collection import Collection
+
+DECIDED = (Service, NodeStatus)
+"""Records that the manager alone writes."""
+
+
+class Witness:
+    """Looks at each commit in the moment when it happens."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.heartbeats: dict[str, Heartbeat] = {}
+        self.term: ManagerTerm | None = None
+        self.owners: dict[int, Guest] = {}
+        self.services: dict[str, Service] = {}
+        self.statuses: dict[str, NodeStatus] = {}
+        self.resources: dict[str, Resource] = {}
+        self.arming: Arming | None = None
+        self._managers: dict[int, tuple[str, str]] = {}
+        layout = world.layout
+        self._looks: list[tuple[Collection[Any], Any]] = [
+            (layout.heartbeats, self._heartbeat),
+            (layout.services, self._service),
+            (layout.guests, self._guest),
+            (layout.node_statuses, self._status),
+            (layout.resources, self._resource),
+            (layout.manager, self._manager),
+            (layout.arming, self._arming),
+        ]
+
+    def watch(self) -> None:
+        """From now on; what stands there already is taken as it is."""
+        self.world.quorum.lost = lambda text: self.world.oracle.violate(f"4 {text}")
+        self.world.quorum.store.committed.append(self._look)
+        for change in self.world.quorum.store.since(1):
+            self._look(change)
+        self.world.quorum.begin()
+
+    def _look(self, change: Change) -> None:
+        for event in change.events:
+            self.world.news(event.key)
+            for collection, look in self._looks:
+                if event.key.startswith(collection.prefix):
+                    record = None
+                    if event.value is not None:
+                        memo, key = self.world.decoded, (event.key, event.revision, event.value)
+                        held = memo.get(key) or collection.decode(event.key, event.value, event.revision)
+                        memo[key] = held
+                        record = held.record
+                    look(event.key.removeprefix(collection.prefix), record)
+
+    def _heartbeat(self, node: str, beat: Heartbeat | None) -> None:
+        if beat is not None:
+            self.heartbeats[node] = beat
+            self.world.beats[node] = self.world.loop.time()
+            self.world.hosts[node].failed_at = None
+            return
+        self.heartbeats.pop(node, None)
+        host = self.world.hosts[node]
+        alive = [f"vm:{vmid}" for vmid in sorted(host.running) if f"vm:{vmid}" in self.resources]
+        if alive and host.powered and self.world.writer != node:
+            self.world.oracle.violate(f"2 {node} was fenced while it runs {', '.join(alive)}")
+
+    def _service(self, sid: str, service: Service | None) -> None:
+        old = self.services.get(sid)
+        self._decided(sid)
+        if service is None:
+            self.services.pop(sid, None)
+            self.world.oracle.note("guest", sid, "is no longer managed")
+            return
+        self.services[sid] = service
+        if not service.why:
+            self.world.oracle.violate(f"8 {sid} became {service.state} without a reason")
+        if old is None or (old.state, old.node, old.why) != (service.state, service.node, service.why):
+            self.world.oracle.note("guest", sid, service.state.value, service.why)
+
+    def _guest(self, name: str, guest: Guest | None) -> None:
+        vmid = int(name)
+        if guest is None:
+            self.owners.pop(vmid, None)
+            return
+        old = self.owners.get(vmid)
+        self.owners[vmid] = guest
+        if old is None or old.node == guest.node:
+            return
+        self.world.hosts[guest.node].given(vmid, guest.epoch)
+        self.world.oracle.note("guest", f"vm:{vmid}", f"belongs to {guest.node}", f"epoch {guest.epoch}")
+        if guest.epoch <= old.epoch:
+            self.world.oracle.violate(f"2 vm:{vmid} was given to {guest.node} without a new epoch")
+        if runners := self.world.oracle.runners(vmid):
+            self.world.oracle.violate(f"2 vm:{vmid} was given to {guest.node} while it runs on {', '.join(runners)}")
+
+    def _status(self, node: str, status: NodeStatus | None) -> None:
+        self._decided(node)
+        old = self.statuses.get(node)
+        if status is None:
+            self.statuses.pop(node, None)
+            return
+        self.statuses[node] = status
+        if old is None or old.health != status.health:
+            self.world.oracle.note("node", node, status.health.value, status.why)
+
+    def _resource(self, sid: str, resource: Resource | None) -> None:
+        if resource is None:
+            self.resources.pop(sid, None)
+        else:
+            self.resources[sid] = resource
+
+    def _manager(self, _: str, term: ManagerTerm | None) -> None:
+        if term is None:
+            self.term = None
+            return
+        holder = (term.node, term.incarnation)
+        if self._managers.setdefault(term.term, holder) != holder:
+            self.world.oracle.violate(f"3 term {term.term} is of {term.node} and of {self._managers[term.term][0]}")
+        if self.world.writer and self.world.writer != term.node:
+            self.world.oracle.violate(f"3 {self.world.writer} made {term.node} manager")
+        if self.term is None or self.term.term != term.term:
+            self.world.oracle.note("manager", term.node, f"manages, term {term.term}")
+        self.term = term
+
+    def _arming(self, _: str, arming: Arming | None) -> None:
+        self.arming = arming
+
+    def _decided(self, subject: str) -> None:
+        """A decision about ``subject`` was committed: by whom?"""
+        writer = self.world.writer
+        if writer and (self.term is None or self.term.node != writer):
+            manager = self.term.node if self.term else "nobody"
+            self.world.oracle.violate(f"3 {writer} decided about {subject} while {manager} was manager")

@@ -1,0 +1,198 @@
+"""A simulated datacenter: hosts over a network over a quorum, and the records that it begins with."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from racimo.errors import RacimoError
+from racimo.ha.simulate.administrator import Administrator
+from racimo.ha.simulate.behaviour import Behaviour
+from racimo.ha.simulate.host import Host
+from racimo.ha.simulate.loads import Loads
+from racimo.ha.simulate.loop import virtual_loop
+from racimo.ha.simulate.network import Network
+from racimo.ha.simulate.oracle import Oracle
+from racimo.ha.simulate.parts import SimulatedHa
+from racimo.ha.simulate.quorum import Quorum
+from racimo.ha.simulate.records import write_records
+from racimo.ha.simulate.rest import wanted
+from racimo.ha.simulate.witness import Witness
+from racimo.ha.timing import profile_named
+from racimo.store.layout import HA, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from racimo.ha.simulate.operations import Task
+    from racimo.ha.simulate.oracle import Process
+    from racimo.ha.simulate.setup import Setup
+    from racimo.store.collection import Held
+
+Trap: TypeAlias = "Callable[[str, Host, Host], None]"
+
+QUIET_S = 36.0
+"""So long nothing new happens before a stretch counts as quiet: longer than the longest lease."""
+
+MAX_VOTERS = 5
+
+
+def voters_of(nodes: list[str]) -> list[str]:
+    """The nodes whose members keep the store: 1, 3 or 5. Two nodes are the two of three, with a witness."""
+    return nodes[: MAX_VOTERS if len(nodes) >= MAX_VOTERS else 3 if len(nodes) >= 3 else len(nodes)]
+
+
+class World:
+    """One history. ``make_ha`` builds the HA daemon of a host: a deliberate break gives another one."""
+
+    def __init__(self, setup: Setup, make_ha: type[SimulatedHa] = SimulatedHa) -> None:
+        self.setup, self.make_ha = setup, make_ha
+        self.chance = random.Random(setup.seed)  # noqa: S311 - a simulation has to be the same each time
+        self.loop = virtual_loop()
+        self.profile = profile_named(setup.options.profile)
+        self.oracle = Oracle(self.now)
+        self.network = Network([*setup.nodes], self.chance)
+        self.hosts = {name: Host(self, name) for name in setup.nodes}
+        self.quorum = Quorum(voters_of(list(setup.nodes)), dict(self.hosts), self.network, self.chance)
+        self.layout = Layout(self.quorum.store)
+        self.witness = Witness(self)
+        self.behaviour = Behaviour(setup)
+        self.loads = Loads(setup)
+        self.boot_s = 0.0
+        self.checks_epochs = True
+        self.locked: set[int] = set()
+        self.administrator = Administrator(self)
+        self.last_runner: dict[int, str] = {}
+        self.buried: set[str] = set()
+        """Nodes that never come back."""
+        self.writer = ""
+        """Whose transaction is being committed."""
+        self.tasks: list[Task] = []
+        self.traps: list[Trap] = []
+        """Faults that wait for a migration's phase."""
+        self.failures: list[BaseException] = []
+        self.decoded: dict[tuple[str, int, bytes], Held[Any]] = {}
+        self.disturbed = 0.0
+        """When something last happened, on the loop's clock."""
+        self.beats: dict[str, float] = {}
+        """When each node's heartbeat was last committed, on the loop's clock."""
+        self._incarnations = 0
+        self._spawned: set[asyncio.Task[Any]] = set()
+
+    def now(self) -> float:
+        """Seconds since the beginning."""
+        return self.loop.world_time()
+
+    def name_incarnation(self) -> str:
+        """The next incarnation's name."""
+        self._incarnations += 1
+        return f"i{self._incarnations}"
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task of the world; what it raises, but for what people are told anyway, is a failure of the history."""
+        task = self.loop.create_task(work)
+        self._spawned.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._spawned.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, RacimoError):
+            self.failures.append(error)
+            self.oracle.violate(f"the code failed: {type(error).__name__}: {error}")
+
+    def disturb(self) -> None:
+        """Something happens: no stretch is quiet for a while."""
+        self.disturbed = self.loop.time()
+
+    def phase(self, name: str, source: Host, target: Host) -> None:
+        """A migration came to ``name``: faults may wait for it."""
+        for trap in list(self.traps):
+            trap(name, source, target)
+
+    async def begin(self) -> None:
+        """Write the first records and switch on what is on."""
+        await write_records(self)
+        self.witness.watch()
+        self.oracle.events.clear()
+        for name, node in self.setup.nodes.items():
+            if node.on:
+                self.hosts[name].power_on()
+        if self.quorum.possible():
+            self.quorum.elect_now()
+        self.loop.call_later(QUIET_S, self._skip)
+
+    async def end(self) -> None:
+        """Everything stops."""
+        ended = self.now()
+        self.oracle.now = lambda: ended
+        for host in self.hosts.values():
+            host.power_off("the end")
+        for task in list(self._spawned):
+            task.cancel()
+        await asyncio.gather(*self._spawned, return_exceptions=True)
+
+    async def until(self, moment: float) -> None:
+        """Wait until ``moment`` in the world's time."""
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        self.loop.call_in_script(moment, lambda: None if waiter.done() else waiter.set_result(None))
+        await waiter
+
+    async def wait(self, seconds: float) -> None:
+        """Wait in the world's time."""
+        await self.until(self.now() + seconds)
+
+    def measure(self, process: Process) -> None:
+        """A guest began: how long after its former node failed?"""
+        before = self.last_runner.get(process.vmid)
+        self.last_runner[process.vmid] = process.node
+        if before and before != process.node and (failed := self.hosts[before].failed_at) is not None:
+            self.oracle.failovers.append(self.now() - failed)
+
+    def heal(self) -> None:
+        """No fault is left, but for nodes that are lost for good."""
+        self.network.heal()
+        self.quorum.stalled = False
+        for host in self.hosts.values():
+            if host.name not in self.buried:
+                host.heal()
+        self.quorum.refresh()
+
+    def check_the_end(self) -> None:
+        """After all was healed: every guest that is wanted runs where it belongs, and no task is open."""
+        if not self.setup.healed:
+            return
+        for sid in wanted(self):
+            vmid = int(sid[3:])
+            runners, owner = self.oracle.runners(vmid), self.witness.owners[vmid].node
+            if runners != [owner]:
+                service = self.witness.services.get(sid)
+                state = f"{service.state}: {service.why}" if service else "not taken up"
+                self.oracle.violate(f"9 {sid} of {owner} should run, and runs on {runners or 'no node'} ({state})")
+        for task in self.tasks:
+            if not task.end:
+                began = f"{task.began:.1f} s"
+                self.oracle.violate(f"8 {task.what} of vm:{task.vmid} on {task.node}, begun at {began}, never ended")
+
+    # quiet stretches
+
+    def quiet(self) -> bool:
+        """Whether each further second would be like the last, until the script goes on."""
+        if self.loop.time() - self.disturbed < QUIET_S or self.setup.options.auto_rebalance:
+            return False
+        if not self.quorum.leader or any(not task.end for task in self.tasks[-50:]):
+            return False
+        late = self.loop.time() - 3 * self.profile.beat
+        return all(self.beats.get(node, 0.0) > late for node in self.witness.heartbeats)
+
+    def _skip(self) -> None:
+        coming = self.loop.next_in_script()
+        if coming is not None and self.quiet():
+            self.loop.skip_to(coming)
+        self.loop.call_later(2.0, self._skip)
+
+    def news(self, key: str) -> None:
+        """A record was committed."""
+        if not key.startswith(HA + "heartbeats/"):
+            self.disturb()
