@@ -33,6 +33,8 @@ RECHECK = 1.0
 """Seconds after which one who waits asks again whether the holder is dead: that is no change of the lock's record."""
 RELEASE_WAIT = 5.0
 """Seconds that the end of a task waits for its locks to be given back; after that it goes on in the background."""
+READ_BACK = 1.0
+"""Seconds that are waited to read a lock back whose answer was lost."""
 
 _log = structlog.get_logger()
 
@@ -175,13 +177,24 @@ class Locks:
                         _log.warning("broke the lock of a dead holder", subject=subject, holder=held.record.task,
                                      node=held.record.node, taken_by=lock.task)  # fmt: skip
                     return None
+                held = await self._records.find(subject)
             except StoreUnknown as error:
-                _log.info("reading back whether a lock was taken", subject=subject, error=str(error))
-            held = await self._records.find(subject)
+                held = await self._read_back(subject, error)
             if held is not None and held.record == lock:
                 return None
             if held is not None and not await self._breakable(held.record):
                 return held
+
+    async def _read_back(self, subject: str, lost: StoreUnknown) -> Held[Lock] | None:
+        """The record after a write whose answer was lost. Whoever asks has waited long for that: if the store goes on
+        being silent, ``lost`` is raised, and what was written is taken back later.
+        """
+        _log.info("reading back whether a lock was taken", subject=subject, error=str(lost))
+        try:
+            async with asyncio.timeout(READ_BACK):
+                return await self._records.find(subject)
+        except TimeoutError:
+            raise lost from None
 
     async def _breakable(self, lock: Lock) -> bool:
         """Held by a dead node, by an earlier boot of this daemon, or left over by a task of it that is gone."""

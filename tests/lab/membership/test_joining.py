@@ -121,6 +121,7 @@ async def test_a_text_for_another_datacenter_is_refused(lab: Lab) -> None:
     assert said.code in (4, 5), said
     assert "authority" in said.told and said.error["todo"], said
     await stands_alone(n2, before)
+    assert not identity(n2)["clustered"] and identity(n3)["clustered"]
     await well(n3, "cluster", "leave")
     await call(n3, "post", "/storage", **SHARED)
 
@@ -187,6 +188,7 @@ async def test_the_third_node_joins_and_all_three_vote(lab: Lab) -> None:
         return len((await members(n1))["voters"]) == 3
 
     await until("three voters", three, 60)
+    assert (await members(n1))["voters"] == [f"https://{node.address()}:2380" for node in lab.nodes]
     datacenter = next(r.value["id"] for r in await records(n3) if r.key.endswith("/datacenter/settings"))
     for node in lab.nodes:
         check_certificates(node, datacenter)

@@ -121,6 +121,7 @@ async def test_a_backup_brings_the_records_back_when_the_store_is_lost_too(lab: 
     await refused(n1, 4, "cluster", "recover", "--yes", saying=("no data of the store", "--backup"))
     await well(n1, "cluster", "recover", "--yes", "--from", path)
     await until("the guest's configuration as it was backed up", lambda: same(lab, before))
+    assert before["memory"] != 144 and await call(n1, "get", "/nodes/n1/qemu/101/config") == before
     await well(n1, "guest", "start", "101")
     await written(lab, 101)
     await well(n1, "guest", "stop", "101")

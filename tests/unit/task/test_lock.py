@@ -17,7 +17,7 @@ from racimo.task.lock import Locks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from racimo.store.base import Compare, Put
+    from racimo.store.base import Compare, Put, Stored
 
 GUEST = "guests/100"
 
@@ -30,6 +30,7 @@ class FailingStore(MemoryStore):
         self.quorum = asyncio.Event()
         self.quorum.set()
         self.lose_next_answer = False
+        self.silent_reads = False
         self.hold_next_write: asyncio.Event | None = None
         self.write_held = asyncio.Event()
 
@@ -47,6 +48,12 @@ class FailingStore(MemoryStore):
             self.lose_next_answer = False
             raise StoreUnknown("The answer was lost")
         return revision
+
+    async def get(self, key: str) -> Stored | None:
+        if self.silent_reads:
+            await asyncio.sleep(5)
+            raise StoreUnavailable("No quorum")
+        return await super().get(key)
 
 
 class Datacenter:
@@ -309,3 +316,15 @@ async def test_many_tasks_of_many_nodes_never_hold_one_lock_together(datacenter:
     nodes = [await datacenter.node(f"n{n}") for n in range(3)]
     await asyncio.gather(*(work(nodes[n % 3], f"task {n}") for n in range(60)))
     assert served == 60
+
+
+async def test_who_waits_for_a_store_without_quorum_is_told_soon(datacenter: Datacenter) -> None:
+    """The write has taken its time already; whether it was done is not waited for as long again."""
+    locks = await datacenter.node("n1")
+    datacenter.store.lose_next_answer = datacenter.store.silent_reads = True
+    with pytest.raises(StoreUnknown):
+        async with asyncio.timeout(3), locks.hold(GUEST, task="a"):
+            pass
+    datacenter.store.silent_reads = False
+    await asyncio.wait_for(locks.idle(), 10)
+    assert await datacenter.holder() is None
