@@ -83,7 +83,11 @@ async def _connected(
             todo="Start it with agent: 1",
         ) from None
     except (ConnectionError, asyncio.IncompleteReadError, ValueError) as error:
-        raise OperationFailed(f"The agent of guest {vmid} cannot be understood", why=str(error)) from error
+        raise OperationFailed(
+            f"The agent of guest {vmid} cannot be understood",
+            why=str(error) or "it broke off",
+            todo="Try again; if it stays so, restart the agent inside the guest",
+        ) from error
 
 
 async def _synchronise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +102,11 @@ async def _synchronise(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 def _result(line: bytes, command: str, vmid: int) -> object:
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
-        raise OperationFailed(f"{command} failed in guest {vmid}", why=str(answer["error"].get("desc", "")))
+        raise OperationFailed(
+            f"{command} failed in guest {vmid}",
+            why=str(answer["error"].get("desc", "")) or "its agent gave no reason",
+            todo="Look at the agent inside the guest: it may be too old, or forbid this",
+        )
     return answer.get("return")
 
 

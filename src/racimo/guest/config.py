@@ -169,8 +169,12 @@ def parse_config(mapping: Mapping[str, str]) -> GuestConfig:
     )
     wrong |= {key: reason for key, reason in contradictions(config) if key not in wrong}
     if wrong:
-        raise BadParameter(wrong)
+        raise BadParameter(wrong, todo=_correct(wrong))
     return config
+
+
+def _correct(wrong: Iterable[str]) -> str:
+    return f"Correct {', '.join(sorted(wrong, key=sort_key))}; the reference's page 'Guest configuration' has every key"
 
 
 def _why_unknown(key: str) -> str:
@@ -259,7 +263,7 @@ def apply_change(
     wrong = dict.fromkeys(removed & values.keys(), "cannot be set and deleted at once")
     wrong |= {key: _why_unknown(key) for key in removed if option_of(key) is None}
     if wrong:
-        raise BadParameter(wrong)
+        raise BadParameter(wrong, todo=_correct(wrong))
     before, given = old.to_mapping(), fill_in(values, randbits)
     kept = {key: value for key, value in before.items() if key not in removed}
     changed_config = parse_config({**kept, **given})

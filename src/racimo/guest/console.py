@@ -38,7 +38,11 @@ async def serial_console(
             todo=f"Start it, or set serial{port}: socket",
         ) from None
     except TimeoutError:
-        raise Conflict(f"The serial port {port} of guest {vmid} does not answer", todo="Try again") from None
+        raise Conflict(
+            f"The serial port {port} of guest {vmid} does not answer",
+            why=f"QEMU took no connection within {CONNECT_TIMEOUT:g} s: too many wait for it, or it hangs",
+            todo="Close other consoles of this guest, then try again",
+        ) from None
     try:
         yield reader, writer
     finally:
@@ -65,5 +69,7 @@ def _tail(path: Path, vmid: int, size: int) -> str:
             return file.read(MAX_TAIL).decode(errors="replace")
     except FileNotFoundError:
         raise NotFound(
-            f"There is no {path.name} of guest {vmid} on this node", why="it never ran here with such a port"
+            f"There is no {path.name} of guest {vmid} on this node",
+            why="it never ran here with such a port",
+            todo="Ask the node where it runs, or add the port and start it",
         ) from None

@@ -41,6 +41,8 @@ LOOK_AGAIN = 0.01
 """A process has no argv for a moment while it becomes QEMU: no one look proves that it is not there."""
 LAUNCH_FILE = "launch.json"
 
+EARLY_END = "Change what QEMU names in the guest's configuration, then start it again"
+
 UNRESPONSIVE = "unresponsive"
 """The state shown of a guest whose monitor does not answer."""
 
@@ -68,7 +70,11 @@ class GuestHost:
         """
         vmid = launch.vmid
         if vmid in self._guests or await self._pid(vmid) is not None:
-            raise Conflict(f"Guest {vmid} already has a process on this node")
+            raise Conflict(
+                f"Guest {vmid} already has a process on this node",
+                why="it runs, or just ends",
+                todo="Try again shortly",
+            )
         run, logs = self.paths.guest_run(vmid), self.paths.guest_log(vmid)
         qemu_log = logs / "qemu.log"
         self._ended.pop(vmid, None)
@@ -148,7 +154,9 @@ class GuestHost:
             if await self._pid(vmid) is None:
                 seen = self._ended.pop(vmid, None)
                 return seen.reason if seen else end.how
-        raise Conflict(f"Guest {vmid} has a process on this node")
+        raise Conflict(
+            f"Guest {vmid} has a process on this node", why="it was started meanwhile", todo="Try again shortly"
+        )
 
     async def forget(self, vmid: int, *, logs: bool = False) -> None:
         """The guest is no longer of this node: its sockets' directory goes, with the cloud-init seed. With ``logs``,
@@ -234,7 +242,9 @@ class GuestHost:
     def _guest(self, vmid: int) -> RunningGuest:
         guest = self._guests.get(vmid)
         if guest is None:
-            raise NotFound(f"Guest {vmid} is not running on this node")
+            raise NotFound(
+                f"Guest {vmid} is not running on this node", why="it has no process here", todo="Start it first"
+            )
         return guest
 
     async def _pid(self, vmid: int) -> int | None:
@@ -317,7 +327,7 @@ class GuestHost:
         with qemu_log.open("rb") as file:
             file.seek(start)
             lines = file.read().decode(errors="replace").strip().splitlines()[-LOG_LINES:]
-        return OperationFailed(f"Guest {vmid} did not start", why=" / ".join(lines) or end.how)
+        return OperationFailed(f"Guest {vmid} did not start", why=" / ".join(lines) or end.how, todo=EARLY_END)
 
 
 def _numbered(*directories: Path) -> frozenset[int]:

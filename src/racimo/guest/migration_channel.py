@@ -47,7 +47,11 @@ def credentials_directory(paths: NodePaths, vmid: int) -> Path:
     }
     for link, file in names.items():
         if not (paths.etc / file).exists():
-            raise Refused("The guest cannot be migrated", why=f"this node has no certificate ({paths.etc / file})")
+            raise Refused(
+                "The guest cannot be migrated",
+                why=f"this node has no certificate ({paths.etc / file})",
+                todo="See why it was not issued: journalctl -u racimo-node",
+            )
         (directory / link).unlink(missing_ok=True)
         (directory / link).symlink_to(paths.etc / file)
     (directory / "dh-params.pem").write_text(DH_PARAMETERS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from racimo.errors import OperationFailed
-from racimo.guest.migration_status import COMPLETED, POLL, MigrationStatus, migration_status
+from racimo.guest.migration_status import COMPLETED, POLL, MigrationStatus, migration_status, next_look
 
 if TYPE_CHECKING:
     from racimo.guest.qemu.monitor import Monitor
@@ -110,11 +110,7 @@ async def follow(monitor: Monitor, limits: MigrationLimits, report: Report) -> M
                     why=turn.give_up,
                     todo="Migrate it when it is less busy, over a faster network, with a higher bwlimit, or offline",
                 )
-            try:
-                async with asyncio.timeout(POLL):
-                    await events.get()
-            except TimeoutError:
-                continue
+            await next_look(events, POLL)
 
 
 def _tell(status: MigrationStatus, report: Report) -> None:

@@ -40,6 +40,8 @@ class IncomingPlace:
     tls_name: str
 
 
+VERSIONS = "Bring both nodes to the same version of Racimo, then try again"
+
 REQUEST: TypeAdapter[IncomingRequest] = TypeAdapter(IncomingRequest)
 PLACE: TypeAdapter[IncomingPlace] = TypeAdapter(IncomingPlace)
 
@@ -55,7 +57,7 @@ def request_from_json(fields: Mapping[str, object]) -> IncomingRequest:
     try:
         return REQUEST.validate_python(dict(fields))
     except ValidationError as error:
-        raise BadRequest("The request to take a guest over cannot be read", why=str(error)) from error
+        raise BadRequest("The request to take a guest over cannot be read", why=str(error), todo=VERSIONS) from error
 
 
 def place_to_json(place: IncomingPlace) -> dict[str, JsonValue]:
@@ -69,4 +71,4 @@ def place_from_json(fields: JsonValue) -> IncomingPlace:
     try:
         return PLACE.validate_python(fields)
     except ValidationError as error:
-        raise BadRequest("The target's answer cannot be read", why=str(error)) from error
+        raise BadRequest("The target's answer cannot be read", why=str(error), todo=VERSIONS) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from racimo.guest.qemu.monitor import MonitorLost, MonitorSilent
 
 if TYPE_CHECKING:
     from racimo.guest.host import GuestHost
-    from racimo.guest.qemu.monitor import Monitor
+    from racimo.guest.qemu.monitor import Monitor, MonitorEvent
 
 CANCEL_TIMEOUT = 10.0
 POLL = 0.5
@@ -75,6 +76,13 @@ async def is_migrating(host: GuestHost, vmid: int) -> bool:
         return False
 
 
+async def next_look(events: asyncio.Queue[MonitorEvent], seconds: float) -> None:
+    """Return at the next event, or after ``seconds``: QEMU does not tell of every step."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await events.get()
+
+
 async def cancel_migration(monitor: Monitor) -> None:
     """Cancel the outgoing migration, if there is one, and wait until QEMU has let go of it."""
     try:
@@ -82,13 +90,10 @@ async def cancel_migration(monitor: Monitor) -> None:
             with monitor.events("MIGRATION") as events:
                 await monitor.execute("migrate_cancel")
                 while (await migration_status(monitor)).active:
-                    try:
-                        async with asyncio.timeout(POLL):
-                            await events.get()
-                    except TimeoutError:
-                        continue
+                    await next_look(events, POLL)
     except TimeoutError:
         raise OperationFailed(
             f"The migration of {monitor.label} is not cancelled yet",
             why=f"QEMU did not let go of it within {CANCEL_TIMEOUT:g} s",
+            todo="Nothing: it is tried again until the guest goes on",
         ) from None

@@ -18,6 +18,7 @@ from racimo.errors import Conflict, NotFound, OperationFailed, Refused
 from racimo.guest.config import parse_config
 from racimo.guest.migration_channel import credentials_directory, migration_uri, secure_channel
 from racimo.guest.migration_request import IncomingPlace
+from racimo.guest.migration_status import next_look
 from racimo.guest.network import address_within
 from racimo.guest.qemu.monitor import CommandRefused
 from racimo.guest.reconcile import LOAD_TIMEOUT, LOADING, MIGRATE
@@ -174,11 +175,7 @@ class MigrationTarget:
             async with asyncio.timeout(LOAD_TIMEOUT):
                 with monitor.events("MIGRATION") as events:
                     while (await monitor.status()).name in LOADING:
-                        try:
-                            async with asyncio.timeout(POLL):
-                                await events.get()
-                        except TimeoutError:
-                            continue
+                        await next_look(events, POLL)
         except TimeoutError:
             raise OperationFailed(
                 f"Guest {vmid} does not go on", why=f"its state was not loaded within {LOAD_TIMEOUT:g} s"

@@ -70,5 +70,6 @@ async def address_within(network: str) -> str:
                 return str(entry["local"])
     raise Refused(
         f"This node has no address in the network {network}",
+        why="none of its interfaces that are up has one there",
         todo="Give it one, or change the datacenter's migration network",
     )

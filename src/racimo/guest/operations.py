@@ -53,7 +53,9 @@ class CreateGuest(GuestOperation):
 
     def validate(self) -> None:
         if not MIN_VMID <= self.vmid <= MAX_VMID:
-            raise BadParameter({"vmid": f"{self.vmid} is not from {MIN_VMID} to {MAX_VMID}"})
+            raise BadParameter(
+                {"vmid": f"{self.vmid} is not from {MIN_VMID} to {MAX_VMID}"}, todo="Choose another number"
+            )
         parse_config(self.config)
 
     async def precheck(self, services: Lifecycle) -> None:
@@ -182,7 +184,7 @@ class MigrateGuest(GuestOperation):
 
     def validate(self) -> None:
         if self.bwlimit is not None and self.bwlimit < 0:
-            raise BadParameter({"bwlimit": "must be 0 or more KiB/s"})
+            raise BadParameter({"bwlimit": "must be 0 or more KiB/s"}, todo="Give 0 for no limit")
 
     async def precheck(self, services: Lifecycle) -> None:
         view = await services.records.owned(self.vmid, self.epoch)
@@ -209,7 +211,9 @@ class MigrateGuest(GuestOperation):
                 todo="Migrate it online, or shut it down first",
             )
         if view.state not in (RunState.STOPPED, RunState.RUNNING, RunState.PAUSED):
-            raise Conflict(f"Guest {self.vmid} is {view.state}", todo="Try again shortly")
+            raise Conflict(
+                f"Guest {self.vmid} is {view.state}", why="a start or stop is under way", todo="Try again shortly"
+            )
 
     async def execute(self, services: Lifecycle, report: Report, undo: AsyncExitStack) -> None:
         async with services.busy.hold(self.vmid):
@@ -242,4 +246,4 @@ class MigrateGuest(GuestOperation):
 
 def _check_timeout(timeout: float) -> None:
     if not 0 <= timeout <= 86400:
-        raise BadParameter({"timeout": "must be from 0 to 86400 seconds"})
+        raise BadParameter({"timeout": "must be from 0 to 86400 seconds"}, todo="Give another time")

@@ -84,7 +84,9 @@ class GuestRecords:
         """The guest's records. Raises ``NotFound``."""
         view = await self.find(vmid)
         if view is None:
-            raise NotFound(f"Guest {vmid} does not exist", todo="See the list of guests for its number")
+            raise NotFound(
+                f"Guest {vmid} does not exist", why="no guest has that number", todo="See the list: racimo guest list"
+            )
         return view
 
     async def owned(self, vmid: int, epoch: int | None = None) -> GuestView:

@@ -63,7 +63,7 @@ class RunningGuest:
                     return await self.connect(CONNECT_AGAIN_TIMEOUT)
                 except ProcessLookupError:
                     what = f"Guest {self.vmid} is not running on this node"
-                    raise NotFound(what, why="its QEMU has just ended") from None
+                    raise NotFound(what, why="its QEMU has just ended", todo="See its status for the reason") from None
             return self._monitor
 
     async def connect(self, timeout: float) -> Monitor:

@@ -39,7 +39,7 @@ async def test_a_guest_moves_there_and_back_and_loses_no_write(lab: Lab, make_gu
     for number, target in enumerate(homes):
         asked = lab.nodes[number % 3]
         await well(asked, "guest", "migrate", str(vmid), target)
-        assert [process.node for process in guest_processes(lab, vmid)] == [target]
+        assert homes(lab, vmid) == [target]
         assert (await written(lab, vmid)).name == target
     await well(n1, "guest", "stop", str(vmid))
     report = await verdict(lab, vmid)
@@ -57,10 +57,16 @@ async def test_a_paused_guest_arrives_paused(lab: Lab, make_guest: MakeGuest) ->
     await call(n1, "post", f"/nodes/n1/qemu/{vmid}/status/suspend")
     await well(n1, "guest", "migrate", str(vmid), "n2")
     await until("the guest paused on n2", lambda: _is(lab, vmid, "n2", "paused"))
+    assert homes(lab, vmid) == ["n2"]
     await well(n1, "guest", "resume", str(vmid))
     await until("the guest running on n2", lambda: _is(lab, vmid, "n2", "running"))
     await well(n1, "guest", "stop", str(vmid))
     await well(n1, "guest", "destroy", str(vmid))
+
+
+def homes(lab: Lab, vmid: int) -> list[str]:
+    """The nodes on which the guest has a process."""
+    return [process.node for process in guest_processes(lab, vmid)]
 
 
 async def _is(lab: Lab, vmid: int, node: str, state: str) -> bool:
@@ -94,7 +100,7 @@ async def stays(lab: Lab, vmid: int, *, running: bool) -> None:
     """After a refusal: the guest is as it was, on n1, and nothing of it anywhere else; then it goes."""
     n1 = lab.node("n1")
     assert await _is(lab, vmid, "n1", "running" if running else "stopped")
-    assert [process.node for process in guest_processes(lab, vmid)] == ["n1"] * running
+    assert homes(lab, vmid) == ["n1"] * running
     assert [trace for trace in await traces(lab, vmid) if trace.startswith(("n2", "n3"))] == []
     if running:
         await call(n1, "post", f"/nodes/n1/qemu/{vmid}/status/stop")
@@ -106,7 +112,8 @@ async def test_a_target_without_the_guests_bridge_is_refused(lab: Lab, make_gues
     await n1.succeed("ip", "link", "add", "vmbr7", "type", "bridge")
     vmid = await make_guest(**{**SMALL, "net0": "virtio,bridge=vmbr7"})
     await call(n1, "post", f"/nodes/n1/qemu/{vmid}/status/start")
-    await refused(n1, 4, "guest", "migrate", str(vmid), "n2", saying=("vmbr7", "n2"))
+    said = await refused(n1, 4, "guest", "migrate", str(vmid), "n2", saying=("vmbr7", "n2"))
+    assert "vmbr7" in said.told and homes(lab, vmid) == ["n1"]
     await stays(lab, vmid, running=True)
 
 
@@ -115,7 +122,8 @@ async def test_a_target_without_enough_memory_is_refused(lab: Lab, make_guest: M
     n1 = lab.node("n1")
     vmid = await make_guest(**SMALL, memory=_memory("MemTotal") - 64)
     await call(n1, "post", f"/nodes/n1/qemu/{vmid}/status/start")
-    await refused(n1, 4, "guest", "migrate", str(vmid), "n2", saying=("n2", "MiB of memory", "are free"))
+    said = await refused(n1, 4, "guest", "migrate", str(vmid), "n2", saying=("n2", "MiB of memory", "are free"))
+    assert "MiB of memory" in said.error["why"] and homes(lab, vmid) == ["n1"]
     await stays(lab, vmid, running=True)
 
 
@@ -131,6 +139,7 @@ async def test_nodes_that_cannot_take_it_are_refused_with_the_reason(lab: Lab, m
     await refused(n1, 4, "guest", "migrate", str(vmid), "witness", saying=("witness",))
     await refused(n1, 3, "guest", "migrate", str(vmid), "n9", saying=("n9",))
     await refused(n1, 2, "guest", "migrate", str(vmid), "n1", saying=("on node n1 already",))
+    assert homes(lab, vmid) == ["n1"]
     await stays(lab, vmid, running=True)
 
 
@@ -144,6 +153,7 @@ async def test_a_node_that_is_off_is_no_target(lab: Lab, make_guest: MakeGuest, 
     try:
         await until("n3 seen as offline", lambda: _offline(lab, "n3"), 60)
         await refused(n1, 5, "guest", "migrate", str(vmid), "n3", saying=("n3",), timeout_s=30)
+        assert homes(lab, vmid) == ["n1"] * running
     finally:
         await n3.boot()
     await until("n3 seen as online", lambda: _online(lab, "n3"), 60)

@@ -65,6 +65,11 @@ async def ended(lab: Lab, upid: str) -> str:
     raise AssertionError("the migration succeeded")
 
 
+def homes(lab: Lab) -> list[str]:
+    """The nodes on which the guest has a process."""
+    return [process.node for process in guest_processes(lab, VMID)]
+
+
 def kill_guest(lab: Lab, node: str) -> None:
     """``kill -9`` of the guest's QEMU on that node."""
     (process,) = [process for process in guest_processes(lab, VMID) if process.node == node]
@@ -96,6 +101,7 @@ async def test_a_cancelled_migration_leaves_the_guest_at_its_source(lab: Lab) ->
     await well(lab.node("n2"), "task", "cancel", upid)
     assert "cancel" in (await ended(lab, upid)).lower()
     await goes_on(lab, "n1")
+    assert homes(lab) == ["n1"]
 
 
 async def test_a_target_that_is_killed_leaves_the_guest_at_its_source(lab: Lab) -> None:
@@ -103,6 +109,7 @@ async def test_a_target_that_is_killed_leaves_the_guest_at_its_source(lab: Lab) 
     kill_guest(lab, "n2")
     assert "failed" in await ended(lab, upid)
     await goes_on(lab, "n1")
+    assert homes(lab) == ["n1"]
 
 
 async def test_a_source_that_is_killed_leaves_one_stopped_guest(lab: Lab) -> None:
@@ -110,6 +117,7 @@ async def test_a_source_that_is_killed_leaves_one_stopped_guest(lab: Lab) -> Non
     kill_guest(lab, "n1")
     assert await ended(lab, upid)
     await rests(lab)
+    assert homes(lab) == ["n1"]
 
 
 async def test_a_daemon_killed_at_the_source_leaves_the_guest_there(lab: Lab) -> None:
@@ -117,6 +125,7 @@ async def test_a_daemon_killed_at_the_source_leaves_the_guest_there(lab: Lab) ->
     await lab.node("n1").succeed("systemctl", "kill", "-s", "KILL", "racimo-node")
     await until("the daemon of n1 again", lambda: serves(lab, "n1"))
     await goes_on(lab, "n1")
+    assert homes(lab) == ["n1"]
 
 
 async def test_a_daemon_killed_at_the_target_leaves_one_guest(lab: Lab) -> None:
@@ -127,6 +136,7 @@ async def test_a_daemon_killed_at_the_target_leaves_one_guest(lab: Lab) -> None:
     await well(lab.node("n1"), "task", "cancel", upid)
     await ended(lab, upid)
     await goes_on(lab, "n1")
+    assert homes(lab) == ["n1"]
 
 
 async def serves(lab: Lab, name: str) -> bool:
@@ -143,6 +153,7 @@ async def test_a_power_cut_of_the_target_leaves_the_guest_at_its_source(lab: Lab
     try:
         assert await ended(lab, upid)
         await goes_on(lab, "n1")
+        assert homes(lab) == ["n1"]
     finally:
         await lab.node("n2").boot()
     await until("the daemon of n2 again", lambda: serves(lab, "n2"))
@@ -160,11 +171,12 @@ async def test_a_power_cut_of_the_source_leaves_one_stopped_guest(lab: Lab) -> N
     try:
         await until("the target's process gone, or about to go when n1 is back", dropped, 20)
     except AssertionError:
-        assert [process.node for process in guest_processes(lab, VMID)] == ["n2"]
+        assert homes(lab) == ["n2"]
     finally:
         await n1.boot()
     await until("the daemon of n1 again", lambda: serves(lab, "n1"))
     await rests(lab)
+    assert homes(lab) == ["n1"]
 
 
 async def test_a_migration_after_all_that_still_succeeds(lab: Lab) -> None:
@@ -173,3 +185,4 @@ async def test_a_migration_after_all_that_still_succeeds(lab: Lab) -> None:
         await call(n1, "post", f"/nodes/n1/qemu/{VMID}/status/start")
     await well(n1, "guest", "migrate", str(VMID), "n2")
     await goes_on(lab, "n2")
+    assert homes(lab) == ["n2"]

@@ -261,3 +261,10 @@ def test_any_text_is_read_or_refused_but_never_breaks_it(mapping: dict[str, str]
     except BadParameter:
         return
     assert parse_config(config.to_mapping()) == config
+
+
+def test_a_refusal_says_which_keys_to_correct_and_where_all_are_explained() -> None:
+    with pytest.raises(BadParameter) as caught:
+        parse_config({"memory": "7", "cores": "x"})
+    assert caught.value.parameters.keys() == {"memory", "cores"} and "16 - 4194304" in caught.value.parameters["memory"]
+    assert caught.value.todo.startswith("Correct cores, memory; ")

@@ -141,7 +141,7 @@ async def ha_command(context: Context, parameters: HaCommand) -> Upid:
     """Refused for another epoch than the guest's; nothing is done where the guest is as wanted already."""
     vmid, epoch, target = parameters.vmid, parameters.epoch, parameters.target
     if parameters.command in ("migrate", "relocate") and not target:
-        raise BadParameter({"target": f"is needed to {parameters.command}"})
+        raise BadParameter({"target": f"is needed to {parameters.command}"}, todo="Name the node to go to")
     operation: HaStart | HaStop | MigrateGuest
     match parameters.command:
         case "start":

@@ -72,7 +72,10 @@ async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     loop, left, terminal = asyncio.get_running_loop(), asyncio.Event(), sys.stdin.fileno()
 
     def typed() -> None:
-        keys = os.read(terminal, CHUNK)
+        try:
+            keys = os.read(terminal, CHUNK)
+        except OSError:  # the terminal was closed
+            keys = b""
         if not keys or LEAVE in keys:
             left.set()
         writer.write(keys.partition(LEAVE)[0])

@@ -83,7 +83,7 @@ async def create(
     extra = assignments(assigned or [])
     doubled = sorted(values.keys() & extra.keys())
     if doubled:
-        raise BadParameter(dict.fromkeys(doubled, "was given twice, as an option and by --set"))
+        raise BadParameter(dict.fromkeys(doubled, "was given twice, as an option and by --set"), todo="Give it once")
     node = node or await session.local_node()
     number = str(await session.get("/cluster/nextid")) if vmid == "next" else vmid
     answer = await session.client.post(f"/nodes/{part(node)}/qemu", {"vmid": number, **values, **extra})
