@@ -16,6 +16,7 @@ from racimo.cli.commands import (
     guest,
     ha,
     ha_fence,
+    ha_profile,
     ha_rule,
     migrate,
     node,
@@ -34,7 +35,7 @@ from racimo.errors import BadRequest, RacimoError
 __all__ = ["build", "main"]
 
 GROUPS = (cluster, node, guest, storage, ha, task)
-ADDED = (migrate, serial, console, ha_rule)
+ADDED = (migrate, serial, console, ha_rule, ha_profile)
 """Files whose commands stand in the group of another."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."

@@ -126,6 +126,8 @@ class HaNode:
             "incarnation": self.holder.incarnation,
             "sequence": lease.sequence if lease else 0,
             "profile": self.profile().name,
+            "commit_ms": self.holder.commit_ms(),
+            "watchdog": self.holder.watchdog(),
             "lease_left_s": round(self.holder.left_s(), 2),
             "extended_s_ago": self.failsafe.extended_s_ago(),
             "not_extended": self.failsafe.why,

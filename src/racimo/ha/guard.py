@@ -118,16 +118,22 @@ class Guard:
 
     def _feed(self, lease: Lease | None, vmids: set[int], now_ns: int) -> None:
         """Feed while the lease outlasts the watchdog, or while there is nothing left that could write."""
-        safe = not vmids or (self.clear and not self.killer.dying) or (lease is not None and lease.feeds(now_ns))
-        if not safe or now_ns - self.fed_ns < FEED_NS:
+        if now_ns - self.fed_ns < FEED_NS or not self._may_feed(lease, vmids, now_ns):
             return
         try:
             if lease is not None and vmids:
                 self.watchdog.arm(lease.watchdog_ns / SECOND_NS)
             self.watchdog.feed()
         except OSError as error:
-            self._note(f"watchdog {self.watchdog.name} cannot be fed: {error}")
+            self._note(f"watchdog {self.watchdog.name} cannot be used: {error}")
         self.fed_ns = now_ns
+
+    def _may_feed(self, lease: Lease | None, vmids: set[int], now_ns: int) -> bool:
+        if not vmids or (self.clear and not self.killer.dying):
+            return True
+        # What it really counts by may be longer than what was asked for.
+        left = lease.deadline_ns - now_ns if lease is not None else 0
+        return lease is not None and lease.feeds(now_ns) and left > self.watchdog.seconds * SECOND_NS
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -144,6 +150,8 @@ class Guard:
             "lease_left_s": left,
             "clear": self.clear,
             "watchdog": self.watchdog.name,
+            "watchdog_identity": self.watchdog.identity,
+            "watchdog_s": self.watchdog.seconds,
             "notes": self.notes,
             "kills": [kill.__dict__ for kill in self.kills],
         }
@@ -198,7 +206,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     paths = NodePaths(Path(sys.argv[2])) if sys.argv[1:2] == ["--root"] else NodePaths()
-    guard = Guard(paths, open_watchdog(os.environ.get(ENVIRONMENT)))
+    guard = Guard(paths, open_watchdog(os.environ.get(ENVIRONMENT), paths.watchdog))
     os.makedirs(paths.run, exist_ok=True)
     guard.processes()  # walk the way once, so that all of it is in memory
     guard.notes = harden()

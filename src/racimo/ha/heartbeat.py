@@ -10,7 +10,9 @@ is extended by what all of them have promised.
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,6 +35,10 @@ log = structlog.get_logger()
 
 KILLER_LOOK_S = 0.25
 """How often the second killer looks."""
+
+MILLISECOND_NS = 1_000_000
+COMMITS_KEPT, COMMITS_NEEDED = 200, 20
+"""How many heartbeats tell how quick the store is, and how many it takes at least."""
 
 UNDER_WAY = 100
 """Numbers that a process passes over which carries on with the incarnation of the one before: heartbeats of that one
@@ -90,6 +96,9 @@ class Holder:
         """Called with the revision of each heartbeat that was acknowledged."""
         self.peers: Callable[[], tuple[str, ...]] = tuple
         """The members that are asked before the lease is extended without the store; none: it never is."""
+        self.watchdog: Callable[[], str] = str
+        """The node's watchdog, for people."""
+        self._took_ms: deque[int] = deque(maxlen=COMMITS_KEPT)
         self._standing: tuple[Profile, frozenset[str]] | None = None
         self._named: dict[int, frozenset[str]] = {}
         self._renewed_ns = 0
@@ -111,6 +120,12 @@ class Holder:
             return 0.0
         left = self.lease.deadline_ns - self.lease.kill_margin_ns - self.clock.boottime_ns()
         return max(0.0, left / SECOND_NS)
+
+    def commit_ms(self) -> int:
+        """The 99th percentile of how long the last heartbeats took to be committed; 0 while too few were."""
+        if len(self._took_ms) < COMMITS_NEEDED:
+            return 0
+        return sorted(self._took_ms)[math.ceil(len(self._took_ms) * 0.99) - 1]
 
     def renewed_ns(self) -> int:
         """When the heartbeat was sent that was acknowledged last, on CLOCK_BOOTTIME; 0 if none was by this process."""
@@ -171,7 +186,7 @@ class Holder:
         if self._standing is not None:
             both = shorter(self._standing[0], profile), self._standing[1] | frozenset(peers)
             self._standing = both if peers else None
-        self._cap(sent + profile.lease_ns)
+        self._cap(sent, profile)
         record = Heartbeat(
             node=self.node,
             incarnation=self.incarnation,
@@ -180,6 +195,8 @@ class Holder:
             leaving=self.leaving,
             away=self.away,
             peers=peers,
+            watchdog=self.watchdog(),
+            commit_ms=self.commit_ms(),
         )
         try:
             async with asyncio.timeout(profile.write_timeout):
@@ -188,6 +205,7 @@ class Holder:
                 if revision is None:
                     await self._settle()
                     return
+                self._took_ms.append((self.clock.boottime_ns() - sent) // MILLISECOND_NS + 1)
                 self._acknowledge(record.sequence, revision)
         except StoreError as error:
             log.info("a heartbeat was not acknowledged", why=str(error), lease_left_s=round(self.left_s(), 2))
@@ -246,11 +264,12 @@ class Holder:
         )
         self.keeper.write(self.lease)
 
-    def _cap(self, deadline_ns: int) -> None:
+    def _cap(self, sent_ns: int, profile: Profile) -> None:
         """Observers may count by a shorter lease from now on, whether we hear of it or not."""
-        if self.lease is not None and self.lease.deadline_ns > deadline_ns:
-            lease = self.lease
-            self.lease = Lease(deadline_ns, lease.kill_margin_ns, lease.watchdog_ns, lease.incarnation, lease.sequence)
+        deadline_ns, lease = sent_ns + profile.lease_ns, self.lease
+        if lease is not None and lease.deadline_ns > deadline_ns:
+            margin = min(lease.kill_margin_ns, profile.kill_margin_ns)
+            self.lease = Lease(deadline_ns, margin, lease.watchdog_ns, lease.incarnation, lease.sequence)
             self.keeper.write(self.lease)
 
     async def _begin(self) -> None:

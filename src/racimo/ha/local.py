@@ -49,6 +49,20 @@ class LocalKeeper:
         except (OSError, ValueError, KeyError, TypeError):
             return 0
 
+    def watchdog(self) -> str:
+        """The node's watchdog as the guard reports it, for people; empty where it has none."""
+        try:
+            report = json.loads(self.paths.guard_report.read_bytes())
+            name, identity, seconds = report["watchdog"], report["watchdog_identity"], report["watchdog_s"]
+            notes = [note for note in report["notes"] if str(note).startswith("watchdog ")]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        if name == "none":
+            return ""
+        if seconds:
+            return f"{identity} on {name}, armed: resets after {seconds:g} s"
+        return str(notes[-1]).removeprefix("watchdog ") if notes else f"{name}, not armed"
+
     def marked(self) -> set[int]:
         """The vmids that the guard knows as HA guests."""
         return marked(str(self.paths.ha_marks))

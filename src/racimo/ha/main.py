@@ -74,6 +74,7 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
         neighbours = TlsNeighbours(paths)
         stack.push_async_callback(neighbours.close)
         node.failsafe.neighbours = neighbours
+        node.holder.watchdog = keeper.watchdog
         door = Door(paths, identity.address, node.failsafe.answer, clock)
         await serve_status(node, paths.ha_socket, stack)
         running = asyncio.create_task(_run(node, door), name="ha")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from racimo.model.guest import Guest
-    from racimo.model.ha import NodeStatus, Service
+    from racimo.model.ha import Heartbeat, NodeStatus, Service
     from racimo.store.collection import Held
     from racimo.store.layout import Layout
 
@@ -58,6 +58,12 @@ class NodeLine:
     status: NodeStatus | None
     incarnation: str = ""
     sequence: int = 0
+    profile: str = ""
+    """By which it beats; empty while it shows no life."""
+    watchdog: str = ""
+    """For people; empty where it has none."""
+    commit_ms: int = 0
+    """How quickly the store takes its heartbeats, in milliseconds; 0 while not known."""
 
     @property
     def health(self) -> str:
@@ -201,8 +207,7 @@ class HaResources:
         nodes = []
         for name in sorted({*members, *statuses}):
             status, beat = statuses.get(name), beats.get(name)
-            incarnation, sequence = (beat.record.incarnation, beat.record.sequence) if beat else ("", 0)
-            nodes.append(NodeLine(name, status.record if status else None, incarnation, sequence))
+            nodes.append(_node_line(name, status.record if status else None, beat.record if beat else None))
         return HaStatus(
             manager=term.record.node if term else "",
             term=term.record.term if term else 0,
@@ -235,6 +240,12 @@ class HaResources:
         if await self._layout.resources.find(name) is None:
             raise NotFound(f"{name} is not an HA resource", todo="See: racimo ha status")
         return name
+
+
+def _node_line(name: str, status: NodeStatus | None, beat: Heartbeat | None) -> NodeLine:
+    if beat is None:
+        return NodeLine(name, status)
+    return NodeLine(name, status, beat.incarnation, beat.sequence, beat.profile, beat.watchdog, beat.commit_ms)
 
 
 def vmid_of(sid: str) -> int:

@@ -5,6 +5,7 @@ Standard library only. The lease file's format is in ``racimo.model.lease``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 SECOND_NS = 1_000_000_000
@@ -77,6 +78,17 @@ PROFILES = {
         Profile("patient", beat=2.0, lease=30.0, kill_margin=8.0, watchdog=10.0),
     )
 }
+
+
+def longest_watchdog(wanted_s: float) -> float:
+    """A watchdog that cannot count ``wanted_s``, a profile's time-out, may take so many seconds at most.
+
+    It is fed only while the lease has more left than its time-out, so the beats must bring it above that in time.
+    """
+    return min(
+        (p.lease - p.kill_margin for p in PROFILES.values() if p.watchdog == wanted_s),
+        default=float(math.ceil(wanted_s)),
+    )
 
 
 def shorter(one: Profile, other: Profile) -> Profile:

@@ -191,7 +191,7 @@ class View(Records):
 
 
 def _same_life(old: object, new: object) -> bool:
-    """Two heartbeats of one incarnation, in the same mode."""
+    """Two heartbeats of one incarnation, in the same mode; how quick they were is no news."""
     if not isinstance(old, Heartbeat) or not isinstance(new, Heartbeat):
         return False
-    return replace(old, sequence=new.sequence) == new
+    return replace(old, sequence=new.sequence, commit_ms=new.commit_ms) == new

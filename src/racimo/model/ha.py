@@ -96,6 +96,10 @@ class Heartbeat(Record):
     peers: tuple[str, ...] = ()
     """The members that the node asks before it extends its lease without the store, itself included. Empty: it never
     does. Only who is named here may count the node as expired by this heartbeat."""
+    watchdog: str = ""
+    """The node's watchdog as its guard reports it, for people; empty: it has none."""
+    commit_ms: int = 0
+    """How long the slowest of a hundred of its heartbeats took to be committed, in milliseconds; 0: not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

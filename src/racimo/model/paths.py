@@ -63,6 +63,11 @@ class NodePaths:
         return self.run / "shutdown"
 
     @property
+    def watchdog(self) -> Path:
+        """The time-out in seconds that a guard has armed the watchdog with; a guard that follows it feeds it too."""
+        return self.run / "watchdog"
+
+    @property
     def incarnation(self) -> Path:
         """The HA daemon's present incarnation, so that a restarted daemon carries on with its lease."""
         return self.run / "incarnation"

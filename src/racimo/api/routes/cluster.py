@@ -14,6 +14,7 @@ from racimo.api.parameters import Parameters
 from racimo.datacenter.service import DatacenterService
 from racimo.errors import AlreadyExists, BadParameter
 from racimo.guest.config import parse_config
+from racimo.ha.profiles import demand_quick
 from racimo.model.guest import MAX_VMID, MIN_VMID
 from racimo.model.ha import NodeHealth
 
@@ -112,6 +113,9 @@ async def change_options(context: Context, parameters: Options) -> None:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise BadParameter({"migration_network": f"{error}; write a CIDR such as 10.0.0.0/24"}) from error
+    if parameters.ha_profile is not None:
+        beats = await context.services.layout.heartbeats.all()
+        demand_quick(parameters.ha_profile, {name: held.record for name, held in beats.items()})
 
     def change(old: Datacenter) -> Datacenter:
         return replace(

@@ -46,6 +46,7 @@ _NODES = (
     Column("Node", lambda entry: entry.text("node")),
     Column("State", lambda entry: entry.text("status")),
     Column("Proof", _proofs),
+    Column("Watchdog", lambda entry: entry.text("watchdog") or "none"),
     Column("Why", lambda entry: entry.text("why")),
 )
 _HISTORY = (

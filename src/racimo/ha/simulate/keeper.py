@@ -105,9 +105,14 @@ class HostWatchdog:
     """Resets the host when it is not fed. It goes on while the host is paused."""
 
     def __init__(self, host: Host) -> None:
-        self.name, self.host = "simulated", host
+        self.name, self.identity, self.host = "simulated", "simulated", host
         self._seconds, self._fed = 0.0, 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The time-out that it counts by; 0 while it is not armed."""
+        return self._seconds
 
     def arm(self, seconds: float) -> None:
         self._seconds = seconds
