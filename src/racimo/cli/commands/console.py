@@ -98,7 +98,7 @@ async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextmanager
 def _raw_terminal() -> Iterator[None]:
     before = termios.tcgetattr(sys.stdin)
-    tty.setraw(sys.stdin)
+    tty.setraw(sys.stdin, termios.TCSADRAIN)  # and what was typed meanwhile is kept
     try:
         yield
     finally:
