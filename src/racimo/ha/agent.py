@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from racimo.errors import RacimoError, StoreError, Unreachable
+from racimo.ha.commit import STATE
 from racimo.ha.states import COMMANDED, answered
-from racimo.model.ha import Outcome
+from racimo.model.ha import Arming, ArmPhase, Outcome, ServiceState
 
 if TYPE_CHECKING:
     from racimo.ha.clock import Clock
@@ -80,29 +81,58 @@ class Agent:
                 except TimeoutError:
                     continue
 
+    @property
+    def arming(self) -> Arming:
+        """Whether HA acts, as the view has it."""
+        held = self.view.arming.get(STATE)
+        return held.record if held else Arming()
+
     async def _keep_marks(self) -> None:
         """Every node marks every HA guest: so the target of a move knows it before its process begins."""
+        arming = self.arming
+        if arming.phase is ArmPhase.DISARMED:
+            await self._lift_marks(arming)
+            return
         wanted = {int(sid[3:]) for sid in self.view.resources if sid.startswith("vm:")}
         present = self.marks.marked()
+        if wanted - present and arming.generation and not self.holder.holds():
+            return  # what runs here would be killed at once; nothing is confirmed before there is a lease
         for vmid in wanted - present:
             self.marks.mark(vmid)
-        for sid, held in list(self.view.services.items()):
-            if held.record.node == self.node and not held.record.guarded and self._unconfirmed(sid):
+        self.holder.armed = arming.generation
+        for held in list(self.view.services.values()):
+            if held.record.node == self.node and self._unconfirmed(held.record):
                 await self._confirm(held.record)
         for vmid in present - wanted:
             if await self.view.layout.resources.find(f"vm:{vmid}") is None:
                 self.marks.unmark(vmid)
 
-    def _unconfirmed(self, sid: str) -> bool:
-        outcome = self.view.outcomes.get(sid)
-        return sid in self.view.resources and (outcome is None or outcome.record.node != self.node)
+    async def _lift_marks(self, arming: Arming) -> None:
+        """HA is disarmed: the guard kills nobody. Only by a fresh read, and unless it was armed again meanwhile."""
+        present = self.marks.marked()
+        if not present:
+            return
+        held = await self.view.layout.arming.find(STATE)
+        stands = held is not None and (held.record.phase, held.record.generation) == (arming.phase, arming.generation)
+        if not stands or self.arming.phase is not ArmPhase.DISARMED:
+            return
+        log.warning("HA is disarmed: the guard lets go of the guests", guests=len(present))
+        for vmid in present:
+            self.marks.unmark(vmid)
+
+    def _unconfirmed(self, service: Service) -> bool:
+        generation = self.arming.generation
+        if service.sid not in self.view.resources or (service.guarded and service.armed == generation):
+            return False
+        outcome = self.view.outcomes.get(service.sid)
+        return outcome is None or (outcome.record.node, outcome.record.armed) != (self.node, generation)
 
     async def _confirm(self, service: Service) -> None:
         """Tell the manager that the guest's mark is there: only then proof B speaks of the guest too."""
         resource = self.view.resources[service.sid]
         outcomes = self.view.layout.outcomes
         held = await outcomes.find(service.sid)
-        outcome = self._outcome(service, "mark", "")
+        outcome = self._outcome(service, "mark", "", self.holder.armed)
         compares = [resource.compare, held.compare if held else outcomes.absent(service.sid)]
         await self.view.store.txn(compares, [outcomes.put(service.sid, outcome, held)])
 
@@ -129,19 +159,23 @@ class Agent:
         outcome = self.view.outcomes.get(service.sid)
         if answered(service, outcome.record if outcome else None) is not None:
             return ""
-        if command != "stop" and not self.holder.holds():
+        if service.state is ServiceState.FREEZE and self.holder.mode == "active":
+            return ""
+        if self.arming.phase is ArmPhase.DISARMED:
+            return ""
+        if command != "stop" and not (self.holder.holds() and self.holder.armed == self.arming.generation):
             return ""
         return command
 
     async def _work(self, service: Service, command: str) -> None:
         """One command, to its end and its report."""
-        self._epochs[service.sid] = service.epoch
+        self._epochs[service.sid], armed = service.epoch, self.holder.armed
         self.marks.mark(int(service.sid[3:]))
         log.info("command", sid=service.sid, command=command, epoch=service.epoch, attempt=service.attempt)
         try:
             error = await self._carry_out(service, command)
             if error is not None:
-                await self._report(service, command, error)
+                await self._report(service, command, error, armed)
         finally:
             self._busy.discard(service.sid)
             self._wake.set()
@@ -151,7 +185,7 @@ class Agent:
         began, tries = self.clock.monotonic(), 0
         while True:
             try:
-                async with asyncio.timeout(LIMIT_S[command]):
+                async with asyncio.timeout(LIMIT_S[command] + (LIMIT_S["stop"] if service.renew else 0.0)):
                     await self._call(service, command)
                 return ""
             except Unreachable as error:
@@ -170,15 +204,24 @@ class Agent:
     async def _call(self, service: Service, command: str) -> None:
         vmid = int(service.sid[3:])
         if command == "start":
+            if service.renew:
+                await self.operations.stop(vmid, service.epoch)
             await self.operations.start(vmid, service.epoch)
         elif command == "stop":
             await self.operations.stop(vmid, service.epoch)
         else:
             await self.operations.migrate(vmid, service.epoch, service.target, live=True)
 
-    async def _report(self, service: Service, command: str, error: str) -> None:
-        """Write the outcome, unless the command was superseded. When the store is away, the command is done again."""
-        layout, outcome = self.view.layout, self._outcome(service, command, error)
+    async def report_health(self, service: Service, command: str, error: str) -> None:
+        """Tell the manager how the guest's application is; see ``Health``."""
+        await self._report(service, command, error, self.holder.armed)
+
+    async def _report(self, service: Service, command: str, error: str, armed: int) -> None:
+        """Write the outcome, unless the command was superseded. When the store is away, the command is done again.
+
+        ``armed`` is the generation in which the guest was marked for it.
+        """
+        layout, outcome = self.view.layout, self._outcome(service, command, error, armed)
         log.info("outcome", sid=service.sid, command=command, ok=outcome.ok, error=error)
         for _ in range(10):
             try:
@@ -201,7 +244,7 @@ class Agent:
                 return
             await self.clock.sleep(0.02)
 
-    def _outcome(self, service: Service, command: str, error: str) -> Outcome:
+    def _outcome(self, service: Service, command: str, error: str, armed: int) -> Outcome:
         return Outcome(
             sid=service.sid,
             node=self.node,
@@ -210,4 +253,5 @@ class Agent:
             ok=not error,
             error=error,
             attempt=service.attempt,
+            armed=armed,
         )

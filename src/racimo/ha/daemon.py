@@ -11,16 +11,21 @@ from racimo.ha.agent import Agent, Marks
 from racimo.ha.commit import Commit
 from racimo.ha.failsafe import FailSafe
 from racimo.ha.fencing.fencer import Fencer
+from racimo.ha.health import Health
 from racimo.ha.heartbeat import Holder, LeaseKeeper
 from racimo.ha.manager import Manager
 from racimo.ha.observer import Observer, names
+from racimo.ha.shutdown import Shutdown
 from racimo.ha.timing import Profile, profile_named
 from racimo.ha.view import View
 from racimo.store.base import ABSENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from racimo.ha.clock import Clock
     from racimo.ha.fencing.agents import FenceAgents
+    from racimo.ha.health import Application
     from racimo.ha.node_client import NodeOperations
     from racimo.store.base import Store
 
@@ -48,6 +53,8 @@ class HaNode:
         clock: Clock,
         node_id: str = "",
         fence_agents: FenceAgents | None = None,
+        application: Application | None = None,
+        wish: Callable[[], str] = str,
     ) -> None:
         self.node, self.clock = node, clock
         self.view = self.view_kind(store, clock)
@@ -58,6 +65,9 @@ class HaNode:
         self.fencer = Fencer(node, self.view, self.holder, fence_agents, clock) if fence_agents else None
         self.manager.can_fence = self.fencer is not None
         self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)
+        self.shutdown = Shutdown(node, self.view, self.holder, clock, wish)
+        report = self.agent.report_health
+        self.health = Health(node, self.view, application, clock, report) if application else None
         self.failsafe = FailSafe(node, self.view, self.holder, self.observer, clock)
         self.holder.peers = self.failsafe.peers
         self._unechoed, self._unechoed_since = 0, 0.0
@@ -83,9 +93,19 @@ class HaNode:
             group.create_task(self.holder.run(), name="heartbeat")
             group.create_task(self.failsafe.run(), name="fail-safe")
             group.create_task(self.agent.run(), name="agent")
+            group.create_task(self.shutdown.run(), name="shutdown")
+            if self.health is not None:
+                group.create_task(self.health.run(), name="health")
             if self.fencer is not None:
                 group.create_task(self.fencer.run(), name="fencer")
             group.create_task(self.manager.run(), name="manager")
+
+    async def farewell(self) -> None:
+        """The last word of this process: the node shuts down in order, or another process of it carries on."""
+        if self.shutdown.ready:
+            await self.holder.go()
+        else:
+            await self.holder.farewell()
 
     def _looked(self) -> None:
         """The view changed: count the nodes' silence anew where they showed life."""
@@ -137,6 +157,7 @@ class HaNode:
             "term": term.record.term if term else 0,
             "manages": self.manager.manages,
             "turn_ms": round(self.manager.last_turn_s * 1000, 2),
+            "shutdown": self.shutdown.status(),
             "nodes": {
                 name: {
                     "silent_s": round(now - sighting.since, 2),

@@ -89,6 +89,10 @@ class Holder:
         self.incarnation, self.sequence = "", 0
         self.lease: Lease | None = None
         self.leaving = False
+        self.mode, self.gave_up = "active", False
+        """What the heartbeat announces; see ``Heartbeat``."""
+        self.armed = 0
+        """The generation of ``Arming`` by which the agent has marked the guests."""
         self.away = False
         self.node_id = ""
         """This machine's own id, if it knows it: one that was removed shows no life in the name of its successor."""
@@ -197,6 +201,9 @@ class Holder:
             peers=peers,
             watchdog=self.watchdog(),
             commit_ms=self.commit_ms(),
+            mode=self.mode,
+            gave_up=self.gave_up,
+            armed=self.armed,
         )
         try:
             async with asyncio.timeout(profile.write_timeout):
@@ -226,6 +233,20 @@ class Holder:
                 await self.beat()
             if self._acked == self.sequence:
                 return
+
+    async def go(self) -> None:
+        """End this incarnation: the node shuts down, and none of its HA guests is left. ``run`` must have ended.
+
+        Without a heartbeat the node need not be fenced. When the store does not take it, it is fenced in time.
+        """
+        self.lease = None
+        self.keeper.remove()
+        try:
+            held = await self._heartbeats.find(self.node)
+            if held is not None and held.record.incarnation == self.incarnation:
+                await self._store.txn([held.compare], deletes=[self._key])
+        except StoreError as error:
+            log.info("the heartbeat of a node that shuts down was left behind", why=str(error))
 
     async def _settle(self) -> None:
         """Our compare failed: was an own write committed whose answer was lost, or were we fenced?"""

@@ -75,6 +75,13 @@ class LocalKeeper:
         """The guard forgets the guest."""
         (self.paths.ha_marks / str(vmid)).unlink(missing_ok=True)
 
+    def shutdown(self) -> str:
+        """What this node was told to do: ``reboot`` or ``poweroff``; empty while it was not told to shut down."""
+        try:
+            return self.paths.shutdown.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return ""
+
     def close(self) -> None:
         """Give back what is held."""
         self._killer.close()

@@ -25,6 +25,7 @@ from racimo.ha.local import LocalKeeper
 from racimo.ha.neighbours import Door, TlsNeighbours
 from racimo.ha.node_client import NodeClient
 from racimo.ha.notify import notify
+from racimo.ha.probe import Probes
 from racimo.model.paths import NodePaths
 from racimo.store.etcd import EtcdStore, TlsFiles
 
@@ -70,7 +71,9 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
         stack.push_async_callback(client.close)
         keeper = LocalKeeper(paths)
         stack.callback(keeper.close)
-        node = HaNode(identity.name, store, keeper, client, clock, identity.id, FencePrograms())
+        node = HaNode(
+            identity.name, store, keeper, client, clock, identity.id, FencePrograms(), Probes(client), keeper.shutdown
+        )
         neighbours = TlsNeighbours(paths)
         stack.push_async_callback(neighbours.close)
         node.failsafe.neighbours = neighbours
@@ -90,7 +93,7 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
             results = await asyncio.gather(running, *ends, return_exceptions=True)
             with suppress(TimeoutError):
                 async with asyncio.timeout(RESIGN_S):
-                    await node.holder.farewell()
+                    await node.farewell()
         failure = results[0]
         if isinstance(failure, Exception):
             raise failure

@@ -50,6 +50,10 @@ class NodeClient:
         command = "migrate" if live else "relocate"
         await self._command(vmid, {"command": command, "epoch": epoch, "target": target})
 
+    async def ping_agent(self, vmid: int) -> None:
+        """Return when the guest's agent answered; raises with the reason when it did not."""
+        await self._ask("POST", f"/nodes/{self.node}/qemu/{vmid}/agent/ping", vmid)
+
     async def close(self) -> None:
         """Give the connection back."""
         if self._session is not None:

@@ -12,8 +12,22 @@ from hypothesis import strategies as st
 
 from racimo.ha.decide import decide
 from racimo.ha.states import Decision, Fence, Move, NodeChange, ServiceChange, Snapshot, stopped
-from racimo.model.guest import Guest, RunState
-from racimo.model.ha import Heartbeat, NodeHealth, NodeStatus, Requested, Service, ServiceState
+from racimo.model.datacenter import Datacenter
+from racimo.model.guest import Guest, RunState, Runtime
+from racimo.model.ha import (
+    Arming,
+    ArmPhase,
+    Heartbeat,
+    Maintenance,
+    NodeHealth,
+    NodeStatus,
+    Requested,
+    Resource,
+    Service,
+    ServiceState,
+)
+from racimo.model.rule import Affinity, Rule, RuleKind
+from racimo.placement.rules import compile_rules
 
 S = ServiceState
 
@@ -290,12 +304,58 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     )
     if draw(st.booleans()):
         snapshot = told(
-            snapshot, draw(st.sampled_from(["start", "stop", "migrate"])), draw(st.sampled_from(["", "boom"]))
+            snapshot,
+            draw(st.sampled_from(["start", "stop", "migrate", "mark", "probe"])),
+            draw(st.sampled_from(["", "boom"])),
+            armed=draw(st.integers(0, 1)),
         )
-    return snapshot
+    return under_policies(draw, snapshot)
 
 
-@settings(max_examples=600, deadline=None)
+RULES = (
+    Rule(name="home", kind=RuleKind.NODES, resources=(SID,), nodes={"n2": 2, "n1": 1}),
+    Rule(name="only", kind=RuleKind.NODES, resources=(SID,), nodes={"n3": 1}, strict=True),
+    Rule(name="apart", kind=RuleKind.RESOURCES, resources=(SID, "vm:101"), affinity=Affinity.NEGATIVE),
+    Rule(name="together", kind=RuleKind.RESOURCES, resources=(SID, "vm:101"), affinity=Affinity.POSITIVE),
+)
+
+
+def under_policies(draw: st.DrawFn, snapshot: Snapshot) -> Snapshot:
+    """A second guest, rules, maintenance, nodes that shut down, HA disarmed or armed again."""
+    other, on = "vm:101", draw(names)
+    rules = [RULES[number] for number in draw(st.sets(st.integers(0, 3), max_size=2))]
+    heartbeats = {
+        name: replace(
+            beat,
+            mode=draw(st.sampled_from(["active", "active", "reboot", "poweroff"])),
+            gave_up=draw(st.booleans()),
+            armed=draw(st.integers(0, 1)),
+        )
+        for name, beat in snapshot.heartbeats.items()
+    }
+    guest = Guest(vmid=101, node=on, epoch=5)
+    runtime = Runtime(vmid=101, node=on, epoch=5, state=draw(st.sampled_from(RunState)))
+    return replace(
+        snapshot,
+        heartbeats=heartbeats,
+        resources={**snapshot.resources, other: Resource(sid=other, probe=draw(st.sampled_from(["", "agent"])))},
+        services={**snapshot.services, other: make_service(sid=other, node=on, state=draw(st.sampled_from(list(S))))},
+        guests={**snapshot.guests, other: guest},
+        runtimes={**snapshot.runtimes, other: runtime},
+        maintenance={name: Maintenance(node=name) for name in draw(st.sets(names, max_size=2))},
+        arming=Arming(phase=draw(st.sampled_from(ArmPhase)), mode="freeze", generation=draw(st.integers(0, 1))),
+        options=Datacenter(
+            id="",
+            name="",
+            ha_shutdown_policy=draw(st.sampled_from(["conditional", "freeze", "failover", "migrate"])),
+            crs=draw(st.sampled_from(["basic", "static", "dynamic"])),
+            crs_rebalance_on_start=draw(st.booleans()),
+        ),
+        rules=compile_rules(rules, list(snapshot.nodes)),
+    )
+
+
+@settings(max_examples=300, deadline=None)
 @for_all(snapshots())
 def test_no_guest_is_moved_without_a_proof(snapshot: Snapshot) -> None:
     for decision in turn(snapshot):
@@ -304,14 +364,47 @@ def test_no_guest_is_moved_without_a_proof(snapshot: Snapshot) -> None:
         guest = snapshot.guests[decision.sid]
         assert decision.guest.epoch == guest.epoch + 1
         assert decision.guest.node in snapshot.heartbeats and decision.guest.node != guest.node
+        ended = stopped(guest, snapshot.runtimes.get(decision.sid))
         if decision.fenced:
             assert decision.fenced == guest.node and guest.node not in snapshot.heartbeats
             assert snapshot.statuses[guest.node].proof
+            service = decision.service
+            assert ended or (service.guarded and service.armed == snapshot.arming.generation)
         else:
-            assert stopped(guest, snapshot.runtimes.get(decision.sid))
+            assert ended
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
+@for_all(snapshots())
+def test_while_disarmed_nothing_is_fenced_and_nothing_moves(snapshot: Snapshot) -> None:
+    if snapshot.arming.phase is ArmPhase.DISARMED:
+        changes = [d for d in turn(snapshot) if not isinstance(d, NodeChange)]
+        assert all(isinstance(d, ServiceChange) and d.service is None for d in changes)
+
+
+@settings(max_examples=300, deadline=None)
+@for_all(snapshots())
+def test_guests_go_only_to_nodes_that_are_open_to_them_and_by_the_rules(snapshot: Snapshot) -> None:
+    places = {sid: service.target or service.node for sid, service in snapshot.services.items()}
+    goes = {}
+    for decision in turn(snapshot):
+        if isinstance(decision, Move):
+            goes[decision.sid] = decision.guest.node
+        elif isinstance(decision, ServiceChange) and decision.service and decision.service.state is S.MIGRATE:
+            goes[decision.sid] = decision.service.target
+    for sid, node in goes.items():
+        if snapshot.services[sid].state in (S.MIGRATE, S.RELOCATE) and snapshot.services[sid].target == node:
+            continue
+        beat = snapshot.heartbeats[node]
+        assert beat.mode == "active" and node not in snapshot.maintenance
+        assert beat.armed == snapshot.arming.generation
+        home = snapshot.rules.homes.get(sid)
+        assert home is None or home.priority(node) is not None
+        for other in snapshot.rules.apart.get(sid, {}):
+            assert goes.get(other, places[other]) != node or snapshot.services[other].state is S.STOPPED
+
+
+@settings(max_examples=300, deadline=None)
 @for_all(snapshots())
 def test_each_decision_says_why_and_changes_something(snapshot: Snapshot) -> None:
     for decision in turn(snapshot):
