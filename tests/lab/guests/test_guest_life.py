@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from lab_talk import RACIMO, call, guest_row, refused, settled, traces, until, verdict, well, written
 
-from racimo.errors import Conflict
+from racimo.errors import Conflict, OperationFailed
 from racimo.lab.demo import IMAGE
 from racimo.lab.process import output
 from racimo.lab.watch import guest_processes
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from racimo.lab.lab import Lab
+    from racimo.lab.node import LabNode
 
     MakeGuest = Callable[..., Awaitable[int]]
 
@@ -78,7 +81,7 @@ async def answers(lab: Lab, vmid: int) -> bool:
     node = lab.node("n1")
     try:
         await call(node, "post", f"/nodes/n1/qemu/{vmid}/agent/ping")
-    except Conflict:
+    except (Conflict, OperationFailed):
         return False
     return True
 
@@ -105,6 +108,47 @@ async def test_a_guest_runs_from_every_kind_of_disk(
     await verdict(lab, vmid)
     await call(n1, "delete", f"/nodes/n1/qemu/{vmid}")
     assert await traces(lab, vmid) == []
+
+
+async def test_what_is_typed_at_the_console_reaches_the_guest_and_its_answer_comes_back(
+    lab: Lab, make_guest: MakeGuest
+) -> None:
+    """At a terminal, as a person does; twice, since QEMU serves one at a time."""
+    vmid, n1 = await make_guest(), lab.node("n1")
+    await call(n1, "post", f"/nodes/n1/qemu/{vmid}/status/start")
+    await until("the guest's agent, so all of it is up", lambda: answers(lab, vmid))
+    for _ in range(2):
+        said, code = await at_the_console(n1, vmid, b"boot\r")
+        assert f"boot is {(await verdict(lab, vmid)).writers[-1].writer.boot}" in said
+        assert code == 0
+    assert await state_of(lab, vmid) == "running"
+    await call(n1, "post", f"/nodes/n1/qemu/{vmid}/status/stop")
+    await call(n1, "delete", f"/nodes/n1/qemu/{vmid}")
+
+
+async def at_the_console(node: LabNode, vmid: int, keys: bytes) -> tuple[str, int | None]:
+    """Open the guest's console at a terminal, type, leave with Ctrl-] after an answer: what was seen, and the code."""
+    ours, theirs = os.openpty()
+    command = node.inside((RACIMO, "guest", "console", str(vmid)))
+    process = await asyncio.create_subprocess_exec(*command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = asyncio.StreamReader()
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(seen), terminal)
+        try:
+            async with asyncio.timeout(30):
+                said = await seen.readuntil(b"Ctrl-] leaves.")
+                terminal.write(keys)
+                said += await seen.readuntil(b"boot is ") + await seen.readuntil(b"\n")
+                terminal.write(b"\x1d")
+                await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            transport.close()
+    return said.decode(errors="replace"), process.returncode
 
 
 async def test_a_configuration_is_changed_only_by_who_saw_the_last_change(lab: Lab, make_guest: MakeGuest) -> None:
