@@ -72,6 +72,9 @@ class Fleet:
         self.names = tuple(sorted(machines))
         self.index = {name: number for number, name in enumerate(self.names)}
         self.machines = [machines[name] for name in self.names]
+        self.cpu_sizes = _sizes([machine.cpus for machine in self.machines])
+        self.memory_sizes = _sizes([float(machine.memory) for machine in self.machines])
+        """Bytes; a node whose size is not known counts as large as the smallest that is."""
         self.guests = [0] * len(self.names)
         self.memory = [machine.other_memory for machine in self.machines]
         """Configured, by node: what must not exceed what the node has."""
@@ -87,6 +90,7 @@ class Fleet:
         """Another of the same; changes to it leave this one as it is."""
         copy = Fleet({}, self.demands, {}, self.rules, self.scoring)
         copy.names, copy.index, copy.machines = self.names, self.index, self.machines
+        copy.cpu_sizes, copy.memory_sizes = self.cpu_sizes, self.memory_sizes
         copy.guests, copy.memory = [*self.guests], [*self.memory]
         copy.cpu_use, copy.memory_use = [*self.cpu_use], [*self.memory_use]
         copy._on = {sid: [*places] for sid, places in self._on.items()}
@@ -159,3 +163,8 @@ class Fleet:
         """The nodes where there is a guest that is kept apart from ``sid``, each with that guest's sid."""
         apart = self.rules.apart.get(sid, {})
         return {at: other for other in sorted(apart, reverse=True) for at in self._on.get(other, ())}
+
+
+def _sizes(known: list[float]) -> list[float]:
+    least = min((size for size in known if size), default=1.0)
+    return [size or least for size in known]

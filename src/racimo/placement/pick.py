@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from heapq import nlargest
+from operator import truediv
 from typing import TYPE_CHECKING
 
 from racimo.placement.fleet import Scoring
-from racimo.placement.score import after_start, topsis
+from racimo.placement.score import ALIKE, after_start, topsis
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,8 +26,6 @@ class Picked:
 
     node: str
     why: str
-    scores: Mapping[str, float] = field(default_factory=dict)
-    """By node, the higher the better; with the basic scoring the number of guests, the fewer the better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Options:
     def _feasible(self) -> dict[str, int]:
         """By node, the priority; the group's node alone, where it has one."""
         names, home = self.fleet.names, self._home
-        free = [at for at in range(len(names)) if not self._obstacle(at, names[at])]
+        free = self._free()
         together = self.fleet.where_together(self.sid)
         joined = [at for at in free if at in together]
         if joined:
@@ -94,6 +94,25 @@ class Options:
         elif len(free) > 1:
             free = self._with_room_for_all(free)
         return {names[at]: (home.priority(names[at]) or 0) if home else 0 for at in free}
+
+    def _free(self) -> list[int]:
+        """The nodes against which nothing stands: what ``_obstacle`` says, in bulk."""
+        fleet, demand, here, names = self.fleet, self.demand, self._here, self.fleet.names
+        free = [
+            at
+            for at, (machine, held) in enumerate(zip(fleet.machines, fleet.memory, strict=True))
+            if ((not machine.memory or held + demand.memory <= machine.memory)
+            and (not machine.cpus or demand.cpus <= machine.cpus))
+            or at in here
+        ]  # fmt: skip
+        if self.allowed is not None:
+            free = [at for at in free if names[at] in self.allowed]
+        if self.barred:
+            free = [at for at in free if names[at] not in self.barred]
+        if self._occupied:
+            free = [at for at in free if at not in self._occupied]
+        home = self._home
+        return free if home is None else [at for at in free if home.priority(names[at]) is not None]
 
     def _with_room_for_all(self, free: list[int]) -> list[int]:
         """Those where the others of the group fit too; ``free`` itself when none has so much room."""
@@ -153,36 +172,34 @@ def pick(
 
 
 def _fewest(fleet: Fleet, candidates: list[str]) -> Picked:
-    counts = {name: fleet.guests[fleet.index[name]] for name in candidates}
-    best = min(candidates, key=lambda name: (counts[name], name))
+    counts = [fleet.guests[fleet.index[name]] for name in candidates]
+    least = min(counts)
+    best = candidates[counts.index(least)]
     if len(candidates) == 1:
-        return Picked(best, f"{best} is the only node left for it", counts)
-    if sum(count == counts[best] for count in counts.values()) > 1:
-        return Picked(best, f"{best} is the first of the emptiest of {_named(candidates)}", counts)
-    return Picked(best, f"{best} has the fewest guests of {_named(candidates)}", counts)
+        return Picked(best, f"{best} is the only node left for it")
+    if counts.count(least) > 1:
+        return Picked(best, f"{best} is the first of the emptiest of {_named(candidates)}")
+    return Picked(best, f"{best} has the fewest guests of {_named(candidates)}")
 
 
 def _best(fleet: Fleet, demand: Demand, candidates: list[str]) -> Picked:
     found = node_scores(fleet, demand)
-    scores = {name: found[fleet.index[name]] for name in candidates}
-    best = min(candidates, key=lambda name: (-scores[name], name))
+    scores = [found[fleet.index[name]] for name in candidates]
+    enough = max(scores) - ALIKE
+    best = next(name for name, score in zip(candidates, scores, strict=True) if score >= enough)
     if len(candidates) == 1:
-        return Picked(best, f"{best} is the only node left for it", scores)
-    told = sorted(candidates, key=lambda name: (-scores[name], name))[:NAMED]
-    shown = ", ".join(f"{name} {scores[name]:.3f}" for name in sorted(told))
+        return Picked(best, f"{best} is the only node left for it")
+    told = sorted((name, score) for score, name in nlargest(NAMED, zip(scores, candidates, strict=True)))
+    shown = ", ".join(f"{name} {score:.3f}" for name, score in told)
     more = f" and {len(candidates) - NAMED} more" if len(candidates) > NAMED else ""
-    return Picked(best, f"{best} scores best of {_named(candidates)} ({shown}{more})", scores)
+    return Picked(best, f"{best} scores best of {_named(candidates)} ({shown}{more})")
 
 
 def node_scores(fleet: Fleet, demand: Demand) -> list[float]:
-    """How good it is to start a guest of ``demand`` on each node of ``fleet.names``: from 0 to 1, the more the better.
-
-    A node whose size is not known counts as one that the guest fills.
-    """
-    cpus = [machine.cpus or 1.0 for machine in fleet.machines]
-    sizes = [machine.memory or max(1, demand.memory) for machine in fleet.machines]
-    cpu = [use / has for use, has in zip(fleet.cpu_use, cpus, strict=True)]
-    memory = [use / has for use, has in zip(fleet.memory_use, sizes, strict=True)]
+    """How good it is to start a guest of ``demand`` on each node of ``fleet.names``: 0 to 1, the more the better."""
+    cpus, sizes = fleet.cpu_sizes, fleet.memory_sizes
+    cpu = list(map(truediv, fleet.cpu_use, cpus))
+    memory = list(map(truediv, fleet.memory_use, sizes))
     new_cpu = [(use + demand.cpus) / has for use, has in zip(fleet.cpu_use, cpus, strict=True)]
     new_memory = [(use + demand.memory) / has for use, has in zip(fleet.memory_use, sizes, strict=True)]
     return topsis(after_start(cpu, memory, new_cpu, new_memory))

@@ -6,67 +6,57 @@ added. One is added so that nearly idle nodes do not look far apart. Numbers are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from operator import mul
 
 WEIGHTS = (1 / 18, 2 / 18, 5 / 18, 10 / 18)
 """Of the mean of CPU, its maximum, the mean of memory, its maximum."""
-DIGITS = 12
-"""Scores that agree so far are equal: what is beyond may come from the order in which loads were added."""
+ALIKE = 1e-12
+"""Scores that differ by no more are equal: the rest may come from the order in which loads were added."""
 
-Criteria = tuple[float, float, float, float]
+Criteria = tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]]
+"""One column for each criterion, in the order of ``WEIGHTS``, with an entry for each possibility."""
 
 
-def topsis(rows: Sequence[Criteria]) -> list[float]:
-    """The closeness of each row to the best of all, from 0 (the worst in everything) to 1 (the best)."""
-    if not rows:
+def topsis(criteria: Criteria) -> list[float]:
+    """The closeness of each possibility to the best of all, from 0 (the worst in everything) to 1 (the best)."""
+    if not criteria[0]:
         return []
-    columns = list(zip(*rows, strict=True))
-    best = [min(column) for column in columns]
-    worst = [max(column) for column in columns]
+    spans = [(min(column), max(column)) for column in criteria]
     a, b, c, d = (
-        weight / (sqrt(sum([value * value for value in column])) or 1.0)
-        for weight, column in zip(WEIGHTS, columns, strict=True)
+        weight / (sqrt(sum(map(mul, column, column))) or 1.0) for weight, column in zip(WEIGHTS, criteria, strict=True)
     )
-    (best_1, best_2, best_3, best_4), (worst_1, worst_2, worst_3, worst_4) = best, worst
-    found = []
-    for one, two, three, four in rows:
-        near = sqrt(
-            (a * (one - best_1)) ** 2
-            + (b * (two - best_2)) ** 2
-            + (c * (three - best_3)) ** 2
-            + (d * (four - best_4)) ** 2
-        )
-        far = sqrt(
-            (a * (one - worst_1)) ** 2
-            + (b * (two - worst_2)) ** 2
-            + (c * (three - worst_3)) ** 2
-            + (d * (four - worst_4)) ** 2
-        )
-        found.append(round(far / (near + far), DIGITS) if near + far else 1.0)
-    return found
+    (best_1, worst_1), (best_2, worst_2), (best_3, worst_3), (best_4, worst_4) = spans
+    near = [
+        sqrt((a * (p - best_1)) ** 2 + (b * (q - best_2)) ** 2 + (c * (r - best_3)) ** 2 + (d * (s - best_4)) ** 2)
+        for p, q, r, s in zip(*criteria, strict=True)
+    ]
+    far = [
+        sqrt((a * (worst_1 - p)) ** 2 + (b * (worst_2 - q)) ** 2 + (c * (worst_3 - r)) ** 2 + (d * (worst_4 - s)) ** 2)
+        for p, q, r, s in zip(*criteria, strict=True)
+    ]
+    return [bad / (good + bad) if good + bad else 1.0 for good, bad in zip(near, far, strict=True)]
 
 
 def after_start(
     cpu: Sequence[float], memory: Sequence[float], new_cpu: Sequence[float], new_memory: Sequence[float]
-) -> list[Criteria]:
+) -> Criteria:
     """The criteria for a guest started on each node.
 
     ``cpu`` and ``memory`` are each node's use now, ``new_cpu`` and ``new_memory`` what it is on that node with the
     guest there, which is never less.
     """
-    count = len(cpu)
-    squares_cpu, squares_memory = sum([use * use for use in cpu]), sum([use * use for use in memory])
-    most_cpu, most_memory = max(cpu, default=0.0), max(memory, default=0.0)
-    return [
-        (
-            1.0 + sqrt(max(0.0, squares_cpu - before * before + after * after) / count),
-            1.0 + (after if after > most_cpu else most_cpu),
-            1.0 + sqrt(max(0.0, squares_memory - held * held + then * then) / count),
-            1.0 + (then if then > most_memory else most_memory),
-        )
-        for before, after, held, then in zip(cpu, new_cpu, memory, new_memory, strict=True)
-    ]
+    most_cpu, most_memory = 1.0 + max(cpu, default=0.0), 1.0 + max(memory, default=0.0)
+    return (
+        _means(cpu, new_cpu),
+        [1.0 + use if 1.0 + use > most_cpu else most_cpu for use in new_cpu],
+        _means(memory, new_memory),
+        [1.0 + use if 1.0 + use > most_memory else most_memory for use in new_memory],
+    )
+
+
+def _means(now: Sequence[float], after: Sequence[float]) -> list[float]:
+    """One plus the root of the mean square, with each in turn as it would be."""
+    squares, share = sum(map(mul, now, now)), 1.0 / max(1, len(now))
+    return [1.0 + sqrt(max(0.0, squares - one * one + new * new) * share) for one, new in zip(now, after, strict=True)]

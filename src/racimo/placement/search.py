@@ -10,13 +10,12 @@ from collections import defaultdict
 from math import fsum, sqrt
 from typing import TYPE_CHECKING
 
-from racimo.placement.score import topsis
+from racimo.placement.score import ALIKE, topsis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from racimo.placement.fleet import Fleet
-    from racimo.placement.score import Criteria
     from racimo.placement.units import Targets, Unit
 
 ALL_PAIRS = 50_000
@@ -102,7 +101,7 @@ def by_topsis(fleet: Fleet, units: Sequence[Unit], targets: Targets) -> tuple[Un
     after = _After(uses)
     every = len(units) * len(fleet.names) <= ALL_PAIRS
     pairs: list[tuple[Unit, int]] = []
-    rows: list[Criteria] = []
+    rows: list[tuple[float, float, float, float]] = []
     for unit in units:
         if not uses.known[unit.source]:
             continue
@@ -117,8 +116,10 @@ def by_topsis(fleet: Fleet, units: Sequence[Unit], targets: Targets) -> tuple[Un
                 rows.append(after.criteria(unit, at))
     if not rows:
         return None
-    scores = topsis(rows)
-    return pairs[max(range(len(pairs)), key=lambda number: (scores[number], -number))]
+    one, two, three, four = zip(*rows, strict=True)
+    scores = topsis((one, two, three, four))
+    enough = max(scores) - ALIKE
+    return next(pair for pair, score in zip(pairs, scores, strict=True) if score >= enough)
 
 
 def _candidates(uses: Uses, unit: Unit, targets: Targets, *, every: bool) -> Iterator[int]:
@@ -143,7 +144,7 @@ class _After:
         self._most_cpu = sorted(numbers, key=lambda at: -uses.cpu[at])[:3]
         self._most_memory = sorted(numbers, key=lambda at: -uses.memory[at])[:3]
 
-    def criteria(self, unit: Unit, at: int) -> Criteria:
+    def criteria(self, unit: Unit, at: int) -> tuple[float, float, float, float]:
         uses, source = self._uses, unit.source
         machine = uses.fleet.machines[at]
         cpu_left, memory_left = uses.without(unit)
