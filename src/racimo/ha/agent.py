@@ -125,7 +125,8 @@ class Agent:
         if service.sid not in self.view.resources or (service.guarded and service.armed == generation):
             return False
         outcome = self.view.outcomes.get(service.sid)
-        return outcome is None or (outcome.record.node, outcome.record.armed) != (self.node, generation)
+        said = (outcome.record.node, outcome.record.epoch, outcome.record.armed) if outcome else None
+        return said != (self.node, service.epoch, generation)
 
     async def _confirm(self, service: Service) -> None:
         """Tell the manager that the guest's mark is there: only then proof B speaks of the guest too."""

@@ -37,9 +37,9 @@ class Step:
         self.health: Outcome | None = probed(service, outcome)
 
     def _confirmed(self, service: Service, outcome: Outcome | None) -> Service:
-        """The owner's word that the guest is marked counts in the present generation of ``Arming`` alone."""
-        generation = self.scene.generation
-        if outcome is None or outcome.node != self.guest.node or outcome.armed != generation:
+        """The owner's word that the guest is marked counts for its present epoch and generation of ``Arming`` alone."""
+        generation, owner = self.scene.generation, (self.guest.node, self.guest.epoch)
+        if outcome is None or (outcome.node, outcome.epoch) != owner or outcome.armed != generation:
             return service
         if service.guarded and service.armed == generation:
             return service

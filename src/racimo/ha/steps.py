@@ -21,9 +21,8 @@ def was_moved(step: Step) -> Decision | None:
     fields: dict[str, Any] = {"node": guest.node, "epoch": guest.epoch, "target": ""}
     if service.home == guest.node:
         fields["home"] = ""
-    beat = step.snapshot.heartbeats.get(guest.node)
-    if service.node != guest.node and (beat is None or beat.armed != step.scene.generation):
-        fields["guarded"] = False  # its node may not have marked it since HA was armed again
+    if service.node != guest.node:
+        fields["guarded"] = False  # its new node's agent, which may be about to take an old mark away, says so anew
     if service.state is ServiceState.ERROR:
         return step.to(ServiceState.ERROR, service.why, **fields)
     if step.runs and step.wanted:
