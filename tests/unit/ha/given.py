@@ -47,6 +47,11 @@ def make_service(**fields: Any) -> Service:
     return Service(**(defaults | fields))
 
 
+def make_outcome(node: str, epoch: int) -> Outcome:
+    """The word of the agent of ``node`` that the guest is marked there."""
+    return Outcome(sid=SID, node=node, epoch=epoch, attempt=0, command="mark", ok=True)
+
+
 def seen(ago: float, in_touch: bool = True) -> Sighting:
     since = NOW - ago
     return Sighting(since=since, suspect=since + 3, revision=40, expires=since + 11 if in_touch else math.inf)

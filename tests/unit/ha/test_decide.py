@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from given import NOW, SID, fenced, make_service, run_state, silent, told, wanted, well
+from given import NOW, SID, fenced, make_outcome, make_service, run_state, silent, told, wanted, well
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -100,6 +100,15 @@ def test_a_fenced_node_that_shows_life_again_keeps_its_guests() -> None:
 def test_without_the_guards_word_for_it_a_running_guest_is_not_recovered() -> None:
     service = becomes(fenced(well(guarded=False), "n1"))
     assert service.state is S.RECOVERY and "never confirmed" in service.why
+
+
+def test_after_a_move_the_new_owner_has_to_say_anew_that_it_has_marked_the_guest() -> None:
+    """What it said when the guest was there an epoch ago does not count: it may have taken the mark away since."""
+    now = run_state(well(node="n2", epoch=4), RunState.RUNNING)
+    moved = becomes(replace(now, outcomes={SID: make_outcome("n1", 3)}))
+    assert (moved.node, moved.epoch, moved.guarded) == ("n1", 5, False)
+    said = replace(now, services={SID: moved}, outcomes={SID: make_outcome("n1", 5)})
+    assert becomes(said).guarded
 
 
 def test_without_a_node_that_can_run_it_a_guest_waits_and_says_so_once() -> None:
