@@ -162,15 +162,28 @@ class HaResources:
 
         return await self._layout.resources.update(await self._name(sid), changed)
 
-    async def remove(self, sid: str) -> None:
-        """Take the guest out of HA; it goes on as it is. What the manager and the agent noted goes with it."""
+    async def remove(self, sid: str, *, purge: bool = True) -> None:
+        """Take the guest out of HA; it goes on as it is. What the manager and the agent noted goes with it.
+
+        With ``purge`` it goes out of the rules too, and a rule that named it alone is removed.
+        """
         name, layout = await self._name(sid), self._layout
         for _ in range(ATTEMPTS):
             held = await layout.resources.find(name)
             if held is None:
                 raise NotFound(f"{name} is not an HA resource")
+            rules = await layout.rules.all() if purge else {}
+            naming = {key: rule for key, rule in rules.items() if name in rule.record.resources}
+            left = {key: tuple(sid for sid in rule.record.resources if sid != name) for key, rule in naming.items()}
             deletes = [held.key, layout.services.key(name), layout.outcomes.key(name)]
-            if await layout.store.txn([held.compare], deletes=deletes) is not None:
+            deletes += [rule.key for key, rule in naming.items() if not left[key]]
+            puts = [
+                layout.rules.put(key, replace(rule.record, resources=left[key]), rule)
+                for key, rule in naming.items()
+                if left[key]
+            ]
+            compares = [held.compare, *(rule.compare for rule in naming.values())]
+            if await layout.store.txn(compares, puts, deletes) is not None:
                 return
         raise Conflict(f"{name} could not be removed from HA", why="it is changing all the time", todo="Try again")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from racimo.store.collection import Held
     from racimo.store.layout import Layout
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,127}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}")
 ATTEMPTS = 16
 
 

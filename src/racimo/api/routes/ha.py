@@ -44,6 +44,12 @@ class ResourceOptions(OfResource):
     comment: Annotated[str | None, Field(max_length=4096)] = None
 
 
+class RemoveResource(OfResource):
+    """What to do about the rules that name it."""
+
+    purge: Annotated[bool, Field(description="Out of its rules too; a rule of it alone is removed.")] = True
+
+
 class MoveResource(OfResource):
     """Where a resource is to go."""
 
@@ -92,10 +98,10 @@ async def change_resource(context: Context, parameters: ResourceOptions) -> None
     )
 
 
-@routes.add("DELETE", "/cluster/ha/resources/{sid}", permission=CONSOLE, parameters=OfResource, summary="Out of HA")
-async def remove_resource(context: Context, parameters: OfResource) -> None:
+@routes.add("DELETE", "/cluster/ha/resources/{sid}", permission=CONSOLE, parameters=RemoveResource, summary="Out of HA")
+async def remove_resource(context: Context, parameters: RemoveResource) -> None:
     """The guest goes on as it is."""
-    await context.services.need(HaResources).remove(parameters.sid)
+    await context.services.need(HaResources).remove(parameters.sid, purge=parameters.purge)
 
 
 @routes.add(

@@ -79,10 +79,14 @@ async def add(
 
 
 @command(app, "remove", example="racimo ha remove vm:100", then="racimo ha status")
-async def remove(session: Session, sid: Sid) -> Done:
-    """Take a guest out of HA. It goes on as it is."""
+async def remove(
+    session: Session,
+    sid: Sid,
+    purge: Annotated[bool, typer.Option("--purge/--no-purge", help="Take it out of its rules too.")] = True,
+) -> Done:
+    """Take a guest out of HA and out of its rules. It goes on as it is."""
     sid = sid_of(sid)
-    answer = await session.delete(f"/cluster/ha/resources/{part(sid)}")
+    answer = await session.delete(f"/cluster/ha/resources/{part(sid)}", purge=None if purge else 0)
     return Done(f"{sid} is no longer under HA; it goes on as it is.", answer)
 
 
