@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from racimo.errors import NotFound
 from racimo.model.guest import RunState
+from racimo.model.ha import ArmPhase
 from racimo.store.mirror import MirroredCollection
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Inventory:
         self._services = MirroredCollection(mirror, layout.services)
         self._statuses = MirroredCollection(mirror, layout.node_statuses)
         self._manager = MirroredCollection(mirror, layout.manager)
+        self._arming = MirroredCollection(mirror, layout.arming)
 
     def staleness(self) -> float:
         """Seconds for which the copy has been out of touch with the store; 0 while it is in touch."""
@@ -65,6 +67,11 @@ class Inventory:
     def datacenter(self) -> Datacenter:
         """The settings of the whole. Raises ``NotFound`` while the store has never been read."""
         return self._datacenter.get("settings")
+
+    def ha_ignores(self) -> bool:
+        """Whether HA is disarmed, and its guests are handled as if they were not under HA."""
+        held = self._arming.all().get("state")
+        return held is not None and (held.record.phase, held.record.mode) == (ArmPhase.DISARMED, "ignore")
 
     def nodes(self) -> dict[str, Node]:
         """The nodes by name, witnesses included."""

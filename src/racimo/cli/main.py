@@ -15,6 +15,7 @@ from racimo.cli.commands import (
     datacenter,
     guest,
     ha,
+    ha_control,
     ha_fence,
     ha_profile,
     ha_rule,
@@ -35,7 +36,7 @@ from racimo.errors import BadRequest, RacimoError
 __all__ = ["build", "main"]
 
 GROUPS = (cluster, node, guest, storage, ha, task)
-ADDED = (migrate, serial, console, ha_rule, ha_profile)
+ADDED = (migrate, serial, console, ha_rule, ha_profile, ha_control)
 """Files whose commands stand in the group of another."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from racimo.ha.feasible import demand_of, lacking
+from racimo.ha.feasible import demand_of, lacking, needs_of
 from racimo.ha.states import running
 from racimo.model.ha import ServiceState
 from racimo.placement.fleet import Demand, Fleet, Machine, Scoring
 from racimo.placement.pick import Options, pick
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from racimo.ha.scene import Scene
     from racimo.model.guest import Guest
     from racimo.model.ha import Service
+    from racimo.model.storage import Storage
     from racimo.placement.pick import Nowhere, Picked
 
 
@@ -26,6 +29,7 @@ class Choosing:
     def __init__(self, scene: Scene) -> None:
         self.scene, self.snapshot, self.rules = scene, scene.snapshot, scene.snapshot.rules
         self._fleet: Fleet | None = None
+        self._lacks: dict[object, dict[str, str]] = {}
         self._goes: dict[str, str] = {}
         """Guests that were given another node in this turn."""
 
@@ -115,7 +119,23 @@ class Choosing:
         snapshot, guest = self.snapshot, self.snapshot.guests.get(sid)
         if guest is None or snapshot.storages is None or sid in snapshot.allowed:
             return barred or {}
-        return lacking(guest, snapshot.storages, snapshot.nodes, self.scene.open) | (barred or {})
+        return self._lacking(guest, snapshot.storages) | (barred or {})
+
+    def _lacking(self, guest: Guest, storages: Mapping[str, Storage]) -> dict[str, str]:
+        """Worked out once for all guests that need the same. The node where the guest is lacks nothing."""
+        needs = needs_of(guest, storages, self.snapshot.nodes)
+        if needs not in self._lacks:
+            self._lacks[needs] = lacking(guest, storages, self.snapshot.nodes, self.scene.open)
+        found = self._lacks[needs]
+        return {name: why for name, why in found.items() if name != guest.node} if guest.node in found else found
+
+    def feasible(self, sid: str) -> frozenset[str] | None:
+        """The nodes that have what the guest needs; None: all."""
+        guest, storages = self.snapshot.guests.get(sid), self.snapshot.storages
+        if sid in self.snapshot.allowed or guest is None or storages is None:
+            return self._allowed(sid)
+        lacks = self._lacking(guest, storages)
+        return self.scene.open - lacks.keys() if lacks else None
 
     def _count(self) -> Fleet:
         snapshot = self.snapshot

@@ -16,10 +16,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from racimo.ha.arming import next_phase
+from racimo.ha.balancing import balance
 from racimo.ha.fencing.orders import fence_by_power, power_off
 from racimo.ha.scene import SHUTDOWN, Scene, members
 from racimo.ha.services import ServiceTurn
-from racimo.ha.states import Fence, NodeChange, Turn
+from racimo.ha.states import Fence, Move, NodeChange, ServiceChange, Turn
 from racimo.model.ha import ArmPhase, NodeHealth, NodeStatus
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def decide(snapshot: Snapshot, now: float) -> Turn:
         decisions.extend(services.turn(sid))
     if phase := next_phase(scene):
         decisions.append(phase)
+    if not any(isinstance(decision, (ServiceChange, Move, Fence)) for decision in decisions):
+        decisions.extend(balance(services))
     return Turn(tuple(decisions), _next_wake(scene, services, now))
 
 

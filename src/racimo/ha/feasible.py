@@ -66,7 +66,7 @@ def lacking(
 ) -> dict[str, str]:
     """Those of ``among`` that lack something, each with the end of a sentence that begins with the node's name.
 
-    The guest's own node lacks nothing. What is not known of a node is not held against it.
+    The guest's own node has what is local to it. What is not known of a node is not held against it.
     """
     bridges, cpu = bridges_of(guest.config), guest.config.get("cpu", "").partition(",")[0].removeprefix("cputype=")
     held = {name: storages.get(name) for name in storages_of(guest.config)}
@@ -75,9 +75,21 @@ def lacking(
     own = nodes[guest.node].facts if guest.node in nodes else None
     found = {}
     for name in among:
-        if name != guest.node and (why := _lack(name, nodes[name].facts, own, local, bound, bridges, cpu)):
+        if local and name == guest.node:
+            continue
+        if why := _lack(name, nodes[name].facts, own, local, bound, bridges, cpu):
             found[name] = why
     return found
+
+
+def needs_of(guest: Guest, storages: Mapping[str, Storage], nodes: Mapping[str, Node]) -> object:
+    """Equal for guests to which the same nodes lack the same."""
+    held = storages_of(guest.config)
+    local = any(storage is None or not storage.shared for storage in map(storages.get, held))
+    own = nodes[guest.node].facts if guest.node in nodes else None
+    kind = (own.cpu_model, own.architecture) if own is not None else None
+    cpu = guest.config.get("cpu", "").partition(",")[0]
+    return frozenset(held), frozenset(bridges_of(guest.config)), cpu, kind, guest.node if local else ""
 
 
 def _lack(

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from racimo.errors import AlreadyExists, BadParameter, Conflict, NotFound, Refused
+from racimo.ha.probe import check_probe
 from racimo.model.ha import NodeHealth, Requested, Resource, ServiceState
+from racimo.placement.rules import compile_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from racimo.model.guest import Guest
     from racimo.model.ha import Heartbeat, NodeStatus, Service
@@ -96,16 +98,20 @@ class HaResources:
         max_relocate: int = 1,
         failback: bool = True,
         comment: str = "",
+        probing: Mapping[str, str | float | int] | None = None,
     ) -> Resource:
         """Put a guest under HA. Its node has to answer: the guard must know the guest first."""
         vmid = vmid_of(sid)
-        resource = Resource(
-            sid=f"vm:{vmid}",
-            requested=requested,
-            max_restart=max_restart,
-            max_relocate=max_relocate,
-            failback=failback,
-            comment=comment,
+        resource = with_probe(
+            Resource(
+                sid=f"vm:{vmid}",
+                requested=requested,
+                max_restart=max_restart,
+                max_relocate=max_relocate,
+                failback=failback,
+                comment=comment,
+            ),
+            probing,
         )
         layout = self._layout
         for _ in range(ATTEMPTS):
@@ -147,12 +153,13 @@ class HaResources:
         max_relocate: int | None = None,
         failback: bool | None = None,
         comment: str | None = None,
+        probing: Mapping[str, str | float | int] | None = None,
     ) -> Resource:
         """Change what is given; None leaves a field as it is."""
 
         def changed(old: Resource) -> Resource:
             return replace(
-                old,
+                with_probe(old, probing),
                 requested=old.requested if requested is None else requested,
                 max_restart=old.max_restart if max_restart is None else max_restart,
                 max_relocate=old.max_relocate if max_relocate is None else max_relocate,
@@ -209,7 +216,19 @@ class HaResources:
         if service is None or service.record.state is ServiceState.ERROR:
             why = "the manager has not taken it up yet" if service is None else f"it is in error: {service.record.why}"
             raise Conflict(f"{name} cannot be moved now", why=why)
-        await self._layout.resources.update(name, lambda old: replace(old, target=target, target_mode=mode))
+        for each in await self._with_group(name, target):
+            await self._layout.resources.update(each, lambda old: replace(old, target=target, target_mode=mode))
+
+    async def _with_group(self, name: str, target: str) -> list[str]:
+        """The guest, and those that rules keep together with it and that are not on ``target``: they move with it."""
+        members = [node.name for node in await self._layout.nodes.records() if not node.witness]
+        rules = compile_rules(await self._layout.rules.records(), members)
+        found, known = [name], await self._layout.resources.all()
+        for other in rules.together.get(name, ()):
+            guest = await self._layout.guests.find(vmid_of(other))
+            if other != name and other in known and guest is not None and guest.record.node != target:
+                found.append(other)
+        return found
 
     async def status(self) -> HaStatus:
         """Manager, nodes and resources."""
@@ -259,6 +278,13 @@ def _node_line(name: str, status: NodeStatus | None, beat: Heartbeat | None) -> 
     if beat is None:
         return NodeLine(name, status)
     return NodeLine(name, status, beat.incarnation, beat.sequence, beat.profile, beat.watchdog, beat.commit_ms)
+
+
+def with_probe(resource: Resource, given: Mapping[str, str | float | int] | None) -> Resource:
+    """``resource`` with the probe's fields that are given. Raises ``BadParameter`` for a probe that is none."""
+    changed: Resource = replace(resource, **(given or {}))  # type: ignore[arg-type]
+    check_probe(changed.probe)
+    return changed
 
 
 def vmid_of(sid: str) -> int:

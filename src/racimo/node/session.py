@@ -17,6 +17,7 @@ from racimo.guest.migration_target import MigrationTarget
 from racimo.guest.node_assembly import NodeAssembly
 from racimo.guest.operations import StartGuest
 from racimo.guest.reconciler import Reconciler
+from racimo.ha.control import HaControl
 from racimo.ha.fencing.agents import FencePrograms
 from racimo.ha.fencing.devices import FenceDevices
 from racimo.ha.resources import HaResources
@@ -24,6 +25,7 @@ from racimo.ha.rules import HaRules
 from racimo.model.ha import NodeHealth
 from racimo.model.node import Daemon
 from racimo.node.announce import Announcement
+from racimo.node.bridges import keep_bridges
 from racimo.node.presence import HeartbeatPresence
 from racimo.storage.volumes import Volumes
 from racimo.store.layout import ROOT, Layout
@@ -106,6 +108,7 @@ class Session:
         services.provide(MigrationTarget(self.lifecycle))
         services.provide(self.resources)
         services.provide(HaRules(self.layout))
+        services.provide(HaControl(self.layout))
         services.provide(FenceDevices(self.layout, FencePrograms(), self.identity.name))
         services.provide(self.datacenter)
 
@@ -140,6 +143,7 @@ class Session:
             await self._announcement().made()
             group.create_task(self.reconciler.start_on_boot(self._start_guest), name="guests that start with the node")
             group.create_task(self._renew_certificate(), name="certificate")
+            group.create_task(keep_bridges(self.layout, self.identity.name), name="bridges")
             group.create_task(
                 back_up_hourly(self.machine.host, self.store, self.identity.name, self._is_voter), name="backups"
             )

@@ -10,6 +10,7 @@ from racimo.api.routes import (
     guest_power,
     guests,
     ha,
+    ha_control,
     ha_fence,
     ha_rules,
     membership,
@@ -23,7 +24,7 @@ from racimo.api.routes import (
 FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules,
-    ha_fence,
+    ha_fence, ha_control,
 )  # fmt: skip
 
 

@@ -9,12 +9,13 @@ import pytest
 from given import NOW, SID, fenced, make_service, run_state, silent, told, wanted, well
 
 from racimo.ha.decide import decide
-from racimo.ha.states import ArmingChange, Decision, Fence, Move, NodeChange, ServiceChange, Snapshot
+from racimo.ha.states import ArmingChange, BalanceChange, Decision, Fence, Move, NodeChange, ServiceChange, Snapshot
 from racimo.model.datacenter import Datacenter
 from racimo.model.guest import Guest, RunState, Runtime
 from racimo.model.ha import (
     Arming,
     ArmPhase,
+    Balance,
     Heartbeat,
     Maintenance,
     NodeHealth,
@@ -459,3 +460,53 @@ def test_a_guest_that_is_not_wanted_leaves_each_waiting_state() -> None:
     for state in (S.QUEUED, S.REQUEST_START_BALANCE, S.RECOVERY, S.RELOCATE):
         asked = wanted(well(state=state), requested=Requested.STOPPED)
         assert becomes(asked).state is S.REQUEST_STOP
+
+
+# balance
+
+
+def unbalanced(**options: Any) -> Snapshot:
+    """Four guests on n1, none elsewhere, and the datacenter balances itself."""
+    config = {"memory": "2048", "cores": "2"}
+    sids = [f"vm:{vmid}" for vmid in range(100, 104)]
+    snapshot = several(dict.fromkeys(sids, "n1"), 3, dict.fromkeys(sids, config))
+    facts = NodeFacts(cpus=8, memory=16 << 30)
+    chosen = Datacenter(id="", name="", crs="static", crs_auto_rebalance=True, **options)
+    nodes = {name: replace(node, facts=facts) for name, node in snapshot.nodes.items()}
+    return replace(snapshot, nodes=nodes, options=chosen, wall=10_000.0)
+
+
+def rounds(snapshot: Snapshot, count: int) -> tuple[Snapshot, list[ServiceChange]]:
+    """So many rounds, each time with what was remembered of the one before; the moves of the last."""
+    moves: list[ServiceChange] = []
+    for _ in range(count):
+        decisions = turn(snapshot)
+        moves = [d for d in decisions if isinstance(d, ServiceChange)]
+        (remembered,) = [d.balance for d in decisions if isinstance(d, BalanceChange)]
+        snapshot = replace(snapshot, balance=remembered, wall=snapshot.wall + 10.0)
+    return snapshot, moves
+
+
+def test_guests_are_moved_for_balance_after_the_rounds_set_one_at_a_time_with_the_reason() -> None:
+    assert rounds(unbalanced(), 2)[1] == []
+    later, (move,) = rounds(unbalanced(), 3)
+    assert move.service is not None and move.service.state is S.MIGRATE and move.service.target in ("n2", "n3")
+    assert "for balance: it takes load from n1" in move.why
+    assert later.balance.rounds == 0 and len(later.balance.moves) == 1
+
+
+def test_between_two_rounds_nothing_is_counted_and_the_next_is_waited_for() -> None:
+    first = rounds(unbalanced(), 1)[0]
+    soon = replace(first, wall=first.wall - 4.0)
+    made = decide(soon, NOW)
+    assert made.decisions == () and made.next_wake is not None and made.next_wake <= NOW + 4.0
+
+
+def test_no_more_guests_are_moved_in_an_hour_than_set() -> None:
+    full = replace(unbalanced(crs_moves_per_hour=2), balance=Balance(rounds=3, moves=(9_000.0, 9_500.0)))
+    assert not [d for d in turn(full) if isinstance(d, ServiceChange)]
+    assert [d for d in turn(replace(full, wall=13_000.0)) if isinstance(d, ServiceChange)]
+
+
+def test_without_the_option_nothing_is_balanced() -> None:
+    assert turn(replace(unbalanced(), options=Datacenter(id="", name=""))) == []

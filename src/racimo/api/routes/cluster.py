@@ -46,6 +46,23 @@ class Options(Parameters):
     """Settings of the datacenter; what is not given stays as it is."""
 
     ha_profile: Annotated[Literal["default", "fast", "patient"] | None, Field(description="How fast HA reacts.")] = None
+    ha_shutdown_policy: Annotated[
+        Literal["conditional", "freeze", "failover", "migrate"] | None,
+        Field(description="What becomes of a node's HA guests when it is shut down in order."),
+    ] = None
+    ha_migrate_wait: Annotated[
+        int | None, Field(ge=1, le=86400, description="Seconds that policy migrate waits before it gives up.")
+    ] = None
+    crs: Annotated[
+        Literal["basic", "static", "dynamic"] | None, Field(description="How a node is chosen for an HA guest.")
+    ] = None
+    crs_rebalance_on_start: Annotated[bool | None, Field(description="Choose a guest's node at each start.")] = None
+    crs_auto_rebalance: Annotated[bool | None, Field(description="Move guests when nodes are used too unlike.")] = None
+    crs_threshold: Annotated[float | None, Field(gt=0, le=10, description="Imbalance above which they move.")] = None
+    crs_margin: Annotated[float | None, Field(ge=0, le=1, description="What a plan has to take away of it.")] = None
+    crs_hold: Annotated[int | None, Field(ge=1, le=1000, description="Rounds of 10 s above it in a row, first.")] = None
+    crs_method: Annotated[Literal["bruteforce", "topsis"] | None, Field(description="How moves are found.")] = None
+    crs_moves_per_hour: Annotated[int | None, Field(ge=0, le=1000, description="At most so many.")] = None
     migration_network: Annotated[
         str | None, Field(description="CIDR of the network for live migrations; empty: the cluster network.")
     ] = None
@@ -117,15 +134,10 @@ async def change_options(context: Context, parameters: Options) -> None:
         beats = await context.services.layout.heartbeats.all()
         demand_quick(parameters.ha_profile, {name: held.record for name, held in beats.items()})
 
+    given = parameters.model_dump(include=set(Options.model_fields), exclude_none=True)
+
     def change(old: Datacenter) -> Datacenter:
-        return replace(
-            old,
-            ha_profile=old.ha_profile if parameters.ha_profile is None else parameters.ha_profile,
-            migration_network=old.migration_network if network is None else network,
-            migration_bandwidth=(
-                old.migration_bandwidth if parameters.migration_bandwidth is None else parameters.migration_bandwidth
-            ),
-        )
+        return replace(old, **given)
 
     await context.services.layout.datacenter.update(SETTINGS, change)
 
@@ -188,5 +200,10 @@ def _member(member: MemberState, inventory: Inventory, own: str) -> dict[str, Js
 def _settings(datacenter: Datacenter) -> dict[str, JsonValue]:
     return {
         "name": datacenter.name, "clustered": int(datacenter.clustered), "ha_profile": datacenter.ha_profile,
+        "ha_shutdown_policy": datacenter.ha_shutdown_policy, "ha_migrate_wait": datacenter.ha_migrate_wait,
+        "crs": datacenter.crs, "crs_rebalance_on_start": int(datacenter.crs_rebalance_on_start),
+        "crs_auto_rebalance": int(datacenter.crs_auto_rebalance), "crs_threshold": datacenter.crs_threshold,
+        "crs_margin": datacenter.crs_margin, "crs_hold": datacenter.crs_hold, "crs_method": datacenter.crs_method,
+        "crs_moves_per_hour": datacenter.crs_moves_per_hour,
         "migration_network": datacenter.migration_network, "migration_bandwidth": datacenter.migration_bandwidth,
     }  # fmt: skip

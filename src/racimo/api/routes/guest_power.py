@@ -138,5 +138,6 @@ for command in COMMANDS:
 
 
 def _under_ha(context: Context, vmid: int) -> bool:
-    resource = context.services.need(Inventory).resources().get(f"vm:{vmid}")
-    return resource is not None and resource.requested is not Requested.IGNORED
+    inventory = context.services.need(Inventory)
+    resource = inventory.resources().get(f"vm:{vmid}")
+    return resource is not None and resource.requested is not Requested.IGNORED and not inventory.ha_ignores()

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from racimo.api.endpoint import Routes, privilege
 from racimo.api.parameters import Parameters
+from racimo.ha.control import HaControl
 from racimo.ha.fencing.devices import FenceDevices
 from racimo.ha.resources import HaResources
-from racimo.model.ha import Requested
+from racimo.model.ha import ArmPhase, Requested
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -42,6 +43,23 @@ class ResourceOptions(OfResource):
     max_relocate: Annotated[int | None, COUNT] = None
     failback: Annotated[bool | None, Field(description="Go back to a better node when it returns.")] = None
     comment: Annotated[str | None, Field(max_length=4096)] = None
+    probe: Annotated[
+        str | None, Field(max_length=512, description="agent, tcp:HOST:PORT, an HTTP URL, or empty for none.")
+    ] = None
+    probe_interval: Annotated[float | None, Field(ge=1, le=3600, description="Seconds between two probes.")] = None
+    probe_timeout: Annotated[float | None, Field(gt=0, le=60, description="Seconds for an answer.")] = None
+    probe_failures: Annotated[int | None, Field(ge=1, le=100, description="In a row, that count as a failure.")] = None
+    probe_grace: Annotated[
+        float | None, Field(ge=0, le=86400, description="Seconds after a start in which none counts.")
+    ] = None
+
+    def probing(self) -> dict[str, str | float | int]:
+        """What was given about the probe."""
+        given = {
+            "probe": self.probe, "probe_interval": self.probe_interval, "probe_timeout": self.probe_timeout,
+            "probe_failures": self.probe_failures, "probe_grace": self.probe_grace,
+        }  # fmt: skip
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class RemoveResource(OfResource):
@@ -70,6 +88,16 @@ async def get_resource(context: Context, parameters: OfResource) -> dict[str, Js
     return {**_resource(status), "history": [_step(entry) for entry in history]}
 
 
+@routes.add(
+    "GET", "/cluster/ha/resources/{sid}/history", permission=AUDIT, parameters=OfResource,
+    summary="What HA did with a guest",
+)  # fmt: skip
+async def resource_history(context: Context, parameters: OfResource) -> list[dict[str, JsonValue]]:
+    """Each step with one sentence of why, newest last."""
+    status = await context.services.need(HaResources).get(parameters.sid)
+    return [_step(entry) for entry in (status.service.history if status.service else ())]
+
+
 @routes.add("POST", "/cluster/ha/resources", permission=CONSOLE, parameters=ResourceOptions, summary="Put under HA")
 async def add_resource(context: Context, parameters: ResourceOptions) -> None:
     """The guest's node has to answer: its guard must know the guest first."""
@@ -80,6 +108,7 @@ async def add_resource(context: Context, parameters: ResourceOptions) -> None:
         max_relocate=1 if parameters.max_relocate is None else parameters.max_relocate,
         failback=parameters.failback is not False,
         comment=parameters.comment or "",
+        probing=parameters.probing(),
     )
 
 
@@ -95,6 +124,7 @@ async def change_resource(context: Context, parameters: ResourceOptions) -> None
         max_relocate=parameters.max_relocate,
         failback=parameters.failback,
         comment=parameters.comment,
+        probing=parameters.probing(),
     )
 
 
@@ -132,8 +162,20 @@ async def ha_status(context: Context, parameters: Parameters) -> list[dict[str, 
     }  # fmt: skip
     proofs = await context.services.need(FenceDevices).proofs()
     nodes = [{**_node(line), **_failover(proofs.get(line.name))} for line in status.nodes]
-    services = [_resource(resource) for resource in status.resources]
-    return [manager, *nodes, *({**each, "id": f"service:{each['sid']}", "type": "service"} for each in services)]
+    services = [{**_resource(each), **_guest_failover(each, proofs.get(each.node))} for each in status.resources]
+    arming = await context.services.need(HaControl).arming()
+    if (arming.phase, arming.mode) == (ArmPhase.DISARMED, "ignore"):
+        services = [{**each, "state": "ignored", "why": "HA is disarmed"} for each in services]
+    fencing: dict[str, JsonValue] = {
+        "id": "fencing", "type": "fencing", "status": str(arming.phase), "armed-state": str(arming.phase),
+        "resource_mode": arming.mode, "why": arming.why, "node": status.manager,
+    }  # fmt: skip
+    return [
+        manager,
+        fencing,
+        *nodes,
+        *({**each, "id": f"service:{each['sid']}", "type": "service"} for each in services),
+    ]
 
 
 def _resource(status: ResourceStatus) -> dict[str, JsonValue]:
@@ -142,7 +184,9 @@ def _resource(status: ResourceStatus) -> dict[str, JsonValue]:
         "sid": resource.sid, "type": "vm", "state": status.state, "status": f"{resource.sid} ({status.state})",
         "request_state": str(resource.requested), "node": status.node, "max_restart": resource.max_restart,
         "max_relocate": resource.max_relocate, "failback": int(resource.failback), "comment": resource.comment,
-        "why": status.why, "proof": status.proof,
+        "why": status.why, "proof": status.proof, "home": status.service.home if status.service else "",
+        "probe": resource.probe, "probe_interval": resource.probe_interval, "probe_timeout": resource.probe_timeout,
+        "probe_failures": resource.probe_failures, "probe_grace": resource.probe_grace,
     }  # fmt: skip
 
 
@@ -161,6 +205,14 @@ def _failover(proofs: NodeProofs | None) -> dict[str, JsonValue]:
     return {
         "failover_s": proofs.seconds, "proofs": [proof.kind for proof in proofs.proofs], "unproven": proofs.missing
     }  # fmt: skip
+
+
+def _guest_failover(status: ResourceStatus, proofs: NodeProofs | None) -> dict[str, JsonValue]:
+    """By what the guest may be started elsewhere when its node is silent, and how soon that is."""
+    if proofs is None or status.service is None or not status.service.guarded:
+        return {"failover_s": None, "proof_short": "orderly stop only"}
+    kinds = ", ".join(proof.kind for proof in proofs.proofs)
+    return {"failover_s": proofs.seconds, "proof_short": f"{kinds}: {proofs.seconds:g} s"}
 
 
 def _step(entry: HistoryEntry) -> dict[str, JsonValue]:

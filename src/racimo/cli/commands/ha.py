@@ -27,6 +27,24 @@ MaxRestart = Annotated[
 ]
 MaxRelocate = Annotated[int | None, typer.Option("--max-relocate", min=0, help="How often it is tried elsewhere.")]
 Comment = Annotated[str | None, typer.Option("--comment", metavar="TEXT", help="A note for people.")]
+Failback = Annotated[
+    bool | None, typer.Option("--failback/--no-failback", help="Go back to a better node when it is there again.")
+]
+Probe = Annotated[
+    str | None,
+    typer.Option(
+        "--probe", metavar="PROBE", help="Ask its application: agent, tcp:HOST:PORT or an http:// URL; '' for none."
+    ),
+]
+ProbeFailures = Annotated[
+    int | None, typer.Option("--probe-failures", min=1, help="So many probes in a row that fail count as a failure.")
+]
+ProbeInterval = Annotated[
+    float | None, typer.Option("--probe-interval", metavar="SECONDS", help="From one probe to the next.")
+]
+ProbeGrace = Annotated[
+    float | None, typer.Option("--probe-grace", metavar="SECONDS", help="Failures so soon after a start do not count.")
+]
 
 
 def _proofs(entry: Row) -> str:
@@ -40,6 +58,7 @@ _COLUMNS = (
     Column("State", lambda entry: entry.text("state")),
     Column("Wanted", lambda entry: entry.text("request_state")),
     Column("Node", lambda entry: entry.text("node")),
+    Column("Proof", lambda entry: entry.text("proof_short")),
     Column("Why", lambda entry: entry.text("why") or entry.text("status")),
 )
 _NODES = (
@@ -49,7 +68,7 @@ _NODES = (
     Column("Watchdog", lambda entry: entry.text("watchdog") or "none"),
     Column("Why", lambda entry: entry.text("why")),
 )
-_HISTORY = (
+HISTORY = (
     Column("When", lambda entry: moment(entry.number("at"))),
     Column("What", lambda entry: entry.text("what")),
     Column("Why", lambda entry: entry.text("why")),
@@ -67,13 +86,19 @@ async def add(
     state: State = None,
     max_restart: MaxRestart = None,
     max_relocate: MaxRelocate = None,
+    failback: Failback = None,
+    probe: Probe = None,
+    probe_failures: ProbeFailures = None,
+    probe_interval: ProbeInterval = None,
+    probe_grace: ProbeGrace = None,
     comment: Comment = None,
 ) -> Done:
     """Put a guest under HA: it is started, and started elsewhere when its node is gone."""
     sid = sid_of(sid)
     answer = await session.post(
         "/cluster/ha/resources",
-        sid=sid, state=state, max_restart=max_restart, max_relocate=max_relocate, comment=comment,
+        sid=sid, state=state, max_restart=max_restart, max_relocate=max_relocate, comment=comment, failback=failback,
+        probe=probe, probe_failures=probe_failures, probe_interval=probe_interval, probe_grace=probe_grace,
     )  # fmt: skip
     return Done(f"{sid} is under HA.", answer, "racimo ha status")
 
@@ -97,11 +122,20 @@ async def change(
     state: State = None,
     max_restart: MaxRestart = None,
     max_relocate: MaxRelocate = None,
+    failback: Failback = None,
+    probe: Probe = None,
+    probe_failures: ProbeFailures = None,
+    probe_interval: ProbeInterval = None,
+    probe_grace: ProbeGrace = None,
     comment: Comment = None,
 ) -> Done:
     """Change what HA shall do with a guest. Setting the state to disabled, then to started, clears an error."""
     sid = sid_of(sid)
-    given = {"state": state, "max_restart": max_restart, "max_relocate": max_relocate, "comment": comment}
+    given = {
+        "state": state, "max_restart": max_restart, "max_relocate": max_relocate, "comment": comment,
+        "failback": failback, "probe": probe, "probe_failures": probe_failures, "probe_interval": probe_interval,
+        "probe_grace": probe_grace,
+    }  # fmt: skip
     if all(value is None for value in given.values()):
         raise BadParameter({"--state": "nothing to change was given"}, todo=f"racimo ha set {sid} --state started")
     answer = await session.put(f"/cluster/ha/resources/{part(sid)}", **given)
@@ -129,17 +163,20 @@ async def status(
     nodes = [entry for entry in entries if entry.text("type") == "lrm"]
     guests = [entry for entry in entries if "sid" in entry]
     empty = "No guest is under HA. Put one: racimo ha add vm:100"
-    parts = [Facts([("Manager", manager)], None), Table(_NODES, nodes, "No node reports to HA.")]
+    arming = next((entry for entry in entries if entry.text("type") == "fencing"), None)
+    acts = "" if arming is None else arming.text("status") + (f": {arming.text('why')}" if arming.text("why") else "")
+    parts = [Facts([("Manager", manager), ("HA", acts)], None), Table(_NODES, nodes, "No node reports to HA.")]
     return Page([*parts, Table(_COLUMNS, guests, empty)], answer)
 
 
 async def _history(session: Session, sid: str) -> Page:
     answer = row(await session.get(f"/cluster/ha/resources/{part(sid)}"))
-    names = ("state", "request_state", "node", "why", "proof", "max_restart", "max_relocate", "comment")
+    names = (
+        "state", "request_state", "node", "home", "why", "proof", "max_restart", "max_relocate", "failback", "probe",
+        "comment",
+    )  # fmt: skip
     facts = Facts([(name.replace("_", " "), answer.text(name)) for name in names if answer.text(name)], None)
-    return Page(
-        [facts, Table(_HISTORY, rows(answer.fields.get("history")), "Nothing has happened yet.")], answer.fields
-    )
+    return Page([facts, Table(HISTORY, rows(answer.fields.get("history")), "Nothing has happened yet.")], answer.fields)
 
 
 @command(app, "migrate", task=True, example="racimo ha migrate vm:100 n2", then="racimo ha status")
