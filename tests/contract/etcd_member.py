@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import ssl
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,13 +21,16 @@ if TYPE_CHECKING:
     from racimo.store.etcd import TlsFiles
 
 START_TIMEOUT = 30.0
+UNASSIGNED = (20_000, 32_000)
+"""Ports below those that Linux takes for outgoing connections."""
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A TCP port of the loopback that nobody listens on, and that no outgoing connection is given meanwhile."""
+    while True:
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", random.randrange(*UNASSIGNED)))
+            return int(listener.getsockname()[1])
 
 
 class EtcdMember:

@@ -15,7 +15,7 @@ from pki import TestAuthority
 from racimo.errors import Conflict, StoreError, StoreUnavailable, StoreUnknown, WatchLost
 from racimo.store.base import ABSENT, Compare, Put
 from racimo.store.etcd import EtcdStore
-from racimo.store.etcd_gateway import Gateway
+from racimo.store.etcd_gateway import OUTAGE_PATIENCE, Gateway
 from racimo.store.etcd_txn import REQUESTS, encode
 from racimo.store.members import EtcdMembers
 
@@ -317,3 +317,20 @@ async def promoted(members: EtcdMembers, member: int) -> bool:
     except Conflict:
         return False
     return True
+
+
+async def test_in_an_outage_the_next_requests_are_given_less_time(etcd: EtcdMember, client_tls: TlsFiles) -> None:
+    """A command makes several requests: none of them after the first need wait as long, until somebody answers."""
+    async with LossyProxy(etcd.client_url) as proxy:
+        gateway = Gateway([proxy.url], client_tls, request_timeout=2.5)
+        body = {"key": encode("/nothing")}
+        await gateway.ask("/v3/kv/range", body)
+        assert gateway.patience == 2.5
+        gateway.set_endpoints([f"https://127.0.0.1:{free_port()}"])
+        with pytest.raises(StoreUnavailable):
+            await gateway.ask("/v3/kv/range", body)
+        assert gateway.patience == OUTAGE_PATIENCE
+        gateway.set_endpoints([proxy.url])
+        await gateway.ask("/v3/kv/range", body)
+        assert gateway.patience == 2.5
+        await gateway.close()

@@ -35,6 +35,12 @@ CONNECT_TIMEOUT = 1.0
 HEDGE_AFTER = 0.4
 """Seconds after which a repeatable request is sent to the next member too."""
 
+OUTAGE_PATIENCE = 2.0
+"""Seconds that a request may take while the last one, a moment ago, was answered by nobody."""
+
+OUTAGE_FRESH = 10.0
+"""Seconds for which an outage is held to go on, unless somebody answers."""
+
 PAUSE = 0.1
 """Seconds between two rounds over members that all failed."""
 
@@ -107,9 +113,22 @@ class Gateway:
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._session = Session(tls)
         self._at = 0
+        self._silent_since: float | None = None
+        """When a request was last answered by nobody, if nobody has answered since."""
         self._overtaken: set[asyncio.Task[Json]] = set()
         """Requests that another member answered sooner. They end by themselves, within ``MEMBER_TIMEOUT``: so their
         connections are kept, and none is given up while half made."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the next request may take: fewer in an outage, for a command makes several requests."""
+        silent, now = self._silent_since, asyncio.get_running_loop().time()
+        out = silent is not None and now - silent < OUTAGE_FRESH
+        return min(OUTAGE_PATIENCE, self.request_timeout) if out else self.request_timeout
+
+    def gave_up(self) -> None:
+        """Note that nobody answered a request."""
+        self._silent_since = asyncio.get_running_loop().time()
 
     @property
     def endpoints(self) -> list[str]:
@@ -156,17 +175,21 @@ class Gateway:
             raise Failure(endpoint, f"answered something other than JSON: {error}", Done.UNKNOWN) from error
         if not isinstance(answer, dict):
             raise Failure(endpoint, "answered something other than a JSON object", Done.UNKNOWN)
+        self._silent_since = None
         return answer
 
     async def ask(self, path: str, body: Json, *, within: float | None = None) -> Json:
-        """The answer of whichever member gives one first, within ``within`` seconds (default: request_timeout).
+        """The answer of whichever member gives one first, within ``within`` seconds (default: ``patience``).
 
         Only for requests that may run more than once. Raises ``Failure`` when refused, else ``StoreUnavailable``.
         """
-        limit = self.request_timeout if within is None else within
+        limit = self.patience if within is None else within
         race = _Race(self, path, body, asyncio.get_running_loop().time() + limit)
         try:
             return await race.run()
+        except StoreUnavailable:
+            self.gave_up()
+            raise
         finally:
             for task in race.running:
                 self._overtaken.add(task)

@@ -108,9 +108,9 @@ class Writer:
         self._permits = asyncio.Semaphore(SLOTS)
 
     async def commit(self, compares: Sequence[Compare], puts: Sequence[Put], deletes: Sequence[str]) -> int | None:
-        """See ``Store.txn``; there is something to write. Takes at most the gateway's request_timeout."""
+        """See ``Store.txn``; there is something to write. Takes at most the gateway's ``patience``."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._gateway.request_timeout
+        deadline = loop.time() + self._gateway.patience
         failures: dict[str, str] = {}
         while True:
             async with self._slot(deadline) as slot:
@@ -123,6 +123,7 @@ class Writer:
             if not outcome.again:
                 return None
             if loop.time() + FENCE_TIME > deadline:
+                self._gateway.gave_up()
                 raise unavailable(failures)
             await asyncio.sleep(PAUSE)
 
