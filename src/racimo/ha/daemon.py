@@ -10,6 +10,7 @@ import structlog
 from racimo.ha.agent import Agent, Marks
 from racimo.ha.commit import Commit
 from racimo.ha.failsafe import FailSafe
+from racimo.ha.fencing.checker import Checker
 from racimo.ha.fencing.fencer import Fencer
 from racimo.ha.health import Health
 from racimo.ha.heartbeat import Holder, LeaseKeeper
@@ -62,8 +63,11 @@ class HaNode:
         self.holder.node_id = node_id
         self.observer = self.observer_kind(self.profile().beat, clock.monotonic())
         self.manager = Manager(node, self.view, self.observer, self.holder, clock, self.commit_kind)
-        self.fencer = Fencer(node, self.view, self.holder, fence_agents, clock) if fence_agents else None
-        self.manager.can_fence = self.fencer is not None
+        self.fencing: list[Fencer | Checker] = []
+        if fence_agents is not None:
+            self.fencing.append(Fencer(node, self.view, self.holder, fence_agents, clock))
+            self.fencing.append(Checker(node, self.view, self.observer, self.manager, fence_agents, clock))
+        self.manager.can_fence = bool(self.fencing)
         self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)
         self.shutdown = Shutdown(node, self.view, self.holder, clock, wish)
         report = self.agent.report_health
@@ -96,8 +100,8 @@ class HaNode:
             group.create_task(self.shutdown.run(), name="shutdown")
             if self.health is not None:
                 group.create_task(self.health.run(), name="health")
-            if self.fencer is not None:
-                group.create_task(self.fencer.run(), name="fencer")
+            for part in self.fencing:
+                group.create_task(part.run(), name=type(part).__name__)
             group.create_task(self.manager.run(), name="manager")
 
     async def farewell(self) -> None:
@@ -125,6 +129,7 @@ class HaNode:
         """An own heartbeat stands in the store; the view is up to date once it shows it."""
         now, profile = self.clock.monotonic(), self.profile()
         self.observer.beat = profile.beat
+        self.observer.answered(now)
         if self._unechoed and now - self._unechoed_since > 2 * profile.beat:
             self.view.restart("it does not show this node's own heartbeats")
             self._unechoed_since = now

@@ -12,7 +12,8 @@ asked, so the node never expires for it.
 
 A fence device may be used sooner than the lease runs out, so it takes more to use one: the node was seen to show life
 by this very observer, and any pause of the store, however short, is followed by time in which a node that lives can
-show it. What is asked for is three beats missed while those of this node came through.
+show it. What is asked for is three beats missed while those of this node were acknowledged. That the view may lag
+behind does no harm there: the order compares the heartbeat.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ PAUSE_BEATS = 1.75
 """A silence of the store longer than so many beats is a pause: beats of any node may have been lost in it."""
 
 AFTER_PAUSE_S = 2.0
-"""After a pause a node that lives shows it within this time, or two beats: a request that was lost is sent again."""
+"""After a pause a node that lives shows it within this time, or two beats: a request that was lost is sent again. After
+one of half a lease or more it has half a lease."""
 
 if TYPE_CHECKING:
     from racimo.model.ha import Heartbeat
@@ -59,16 +61,21 @@ class Observer:
         self._seen: dict[str, _Seen] = {}
         self._promised: dict[str, float] = {}
         self._contact, self._back, self._gap = now, now, 0.0
-        self._resumed = now
+        self._answered, self._resumed, self._pause = now, now, 0.0
 
     def contact(self, now: float) -> None:
         """The store answered, and what it said is in our view. After a gap all nodes get time to come back."""
         gap = now - self._contact
         if gap > self._longest_silence:
             self._back, self._gap = now, gap
-        if gap > PAUSE_BEATS * self.beat:
-            self._resumed = now
         self._contact = now
+
+    def answered(self, now: float) -> None:
+        """The store acknowledged this node's own heartbeat. After a pause of that no device is used for a while."""
+        pause = now - self._answered
+        if pause > PAUSE_BEATS * self.beat:
+            self._resumed, self._pause = now, pause
+        self._answered = now
 
     @property
     def _longest_silence(self) -> float:
@@ -117,14 +124,18 @@ class Observer:
         suspect = seen.since + seen.profile.suspect
         if not self.in_touch(now) or not seen.counts:
             return Sighting(seen.since, suspect, seen.revision, math.inf)
-        expires = max(
-            seen.since + seen.profile.expiry, self._comes_back_by(seen.profile), self._promised.get(node, -math.inf)
-        )
+        promised = self._promised.get(node, -math.inf)
+        expires = max(seen.since + seen.profile.expiry, self._comes_back_by(seen.profile), promised)
         if self._gap:
             suspect = max(suspect, self._back + seen.profile.suspect)
-        after_pause = self._resumed + max(AFTER_PAUSE_S, 2 * seen.profile.beat)
-        fence_from = max(suspect, after_pause) if seen.alive else math.inf
-        return Sighting(seen.since, suspect, seen.revision, expires, fence_from)
+        return Sighting(seen.since, suspect, seen.revision, expires, max(promised, self._fence_from(seen, now)))
+
+    def _fence_from(self, seen: _Seen, now: float) -> float:
+        if not seen.alive or now - self._answered > PAUSE_BEATS * self.beat:
+            return math.inf
+        half = seen.profile.lease / 2
+        grace = half if self._pause >= half else max(AFTER_PAUSE_S, 2 * seen.profile.beat)
+        return max(seen.since + seen.profile.suspect, self._resumed + grace)
 
     def expired(self, node: str, now: float) -> bool:
         """Whether the node's lease has provably run out."""

@@ -157,7 +157,8 @@ async def test_trying_out_cuts_by_each_level_and_gives_the_power_back(devices: F
         await devices.add("n1", "fence_fake", name=f"d{plug}", options={"plug": plug}, level=level)
     await try_out(devices)
     assert [call.split()[:2] for call in bench.calls] == [
-        ["off", "4"], ["status", "4"], ["on", "4"], ["off", "5"], ["status", "5"], ["on", "5"]
+        ["status", "4"], ["off", "4"], ["status", "4"], ["on", "4"],
+        ["status", "5"], ["off", "5"], ["status", "5"], ["on", "5"],
     ]  # fmt: skip
 
 
@@ -169,6 +170,15 @@ async def test_a_trial_of_a_device_that_lies_says_so_and_leaves_the_power_on(
     with pytest.raises(OperationFailed, match="n1-fake reported that it was cut, but still says that it is on"):
         await try_out(devices)
     assert bench.power(device) == "on"
+
+
+async def test_a_device_that_says_off_before_it_cut_anything_is_not_tried(devices: FenceDevices, bench: Bench) -> None:
+    device = bench.device(name="4")
+    (bench.directory / "4.power").write_text("off\n")
+    await devices.add("n1", "fence_fake", options={"plug": "4"})
+    with pytest.raises(OperationFailed, match="does not say that it is on before it is cut"):
+        await try_out(devices)
+    assert bench.power(device) == "off" and len(bench.calls) == 1
 
 
 async def test_no_power_is_cut_for_a_trial_where_guests_run_or_on_the_node_itself(devices: FenceDevices) -> None:

@@ -17,7 +17,7 @@ from racimo.ha.observer import Observer
 from racimo.ha.states import Fence, PowerOff, Snapshot
 from racimo.ha.view import Records
 from racimo.model.fence import FenceStage, Fencing
-from racimo.model.ha import Heartbeat, ManagerTerm, NodeHealth, NodeStatus, Requested, ServiceState
+from racimo.model.ha import Arming, ArmPhase, Heartbeat, ManagerTerm, NodeHealth, NodeStatus, Requested, ServiceState
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
 
@@ -128,6 +128,12 @@ def test_a_confirmation_about_another_heartbeat_proves_nothing(change: dict[str,
     assert fences(ordered(fenced_setup(), stage=FenceStage.CONFIRMED, **change)) == []
 
 
+def test_while_ha_is_disarmed_no_power_is_cut_and_no_confirmation_taken() -> None:
+    disarmed = replace(fenced_setup(), arming=Arming(phase=ArmPhase.DISARMED))
+    assert orders(disarmed) == []
+    assert fences(ordered(disarmed, stage=FenceStage.CONFIRMED)) == []
+
+
 def test_a_confirmation_about_a_node_that_has_no_heartbeat_any_more_proves_nothing() -> None:
     snapshot = ordered(fenced_setup(), stage=FenceStage.CONFIRMED)
     assert fence_by_power(replace(snapshot, heartbeats={}), "n1") is None
@@ -141,8 +147,15 @@ def observed(beat: float = 1.0) -> Observer:
     observer = Observer(beat, 0.0)
     for second in range(5):
         observer.see("n1", 10 + second, "default", float(second))
-        observer.contact(float(second))
+        hear(observer, second)
     return observer
+
+
+def hear(observer: Observer, *moments: float) -> None:
+    """An own heartbeat is acknowledged and seen at each of the moments."""
+    for moment in moments:
+        observer.answered(float(moment))
+        observer.contact(float(moment))
 
 
 def fence_from(observer: Observer, now: float) -> float:
@@ -153,8 +166,7 @@ def fence_from(observer: Observer, now: float) -> float:
 
 def test_a_device_may_be_used_three_beats_after_the_last() -> None:
     observer = observed()
-    for second in (5.0, 6.0, 7.0):
-        observer.contact(second)
+    hear(observer, 5, 6, 7)
     assert fence_from(observer, 7.0) == 7.0
 
 
@@ -172,8 +184,27 @@ def test_no_device_is_used_while_the_store_is_out_of_touch() -> None:
 
 def test_after_a_short_pause_of_the_store_nodes_have_time_to_show_life() -> None:
     observer = observed()
-    observer.contact(6.9)
-    assert fence_from(observer, 6.9) == pytest.approx(8.9)
+    hear(observer, 6.4)
+    assert fence_from(observer, 6.4) == pytest.approx(8.4)
+
+
+def test_after_a_long_pause_of_the_store_nodes_have_half_a_lease() -> None:
+    observer = observed()
+    hear(observer, 9.5)
+    assert fence_from(observer, 9.5) == pytest.approx(14.5)
+
+
+def test_no_device_is_used_while_own_heartbeats_are_not_acknowledged() -> None:
+    observer = observed()
+    hear(observer, 5)
+    assert fence_from(observer, 6.8) == math.inf
+
+
+def test_no_device_is_used_on_a_node_whose_lease_goes_on_without_the_store() -> None:
+    observer = observed()
+    observer.promise("n1", 10.0, 4.0)
+    hear(observer, 5, 6, 7)
+    assert fence_from(observer, 7.0) == 15.0
 
 
 # -- the transactions, and what may come in between

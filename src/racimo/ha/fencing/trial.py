@@ -49,6 +49,13 @@ class TryFence(Operation[FenceDevices]):
         for number, level in enumerate(levels):
             names = " and ".join(device.name for device in level)
             report.progress(number / len(levels), f"{names}: cutting the power of {self.node}")
+            before = [await services.programs.ask(device, "status") for device in level]
+            _tell(report, before)
+            unsure = [f"{each.device} does not say that it is on before it is cut: {each.said}" for each in before
+                      if each.power != "on"]  # fmt: skip
+            if unsure:
+                faults += unsure
+                continue
             undo.push_async_callback(_switch_on, services, level)
             verdict = await Course(services.programs, SystemClock()).cut([level])
             _tell(report, verdict.answers)
