@@ -15,8 +15,9 @@ import typer
 
 from racimo.errors import BadParameter, OperationFailed
 from racimo.lab.cleanup import clean_up
-from racimo.lab.datacenter import make_datacenter
+from racimo.lab.datacenter import add_fence_devices, make_datacenter
 from racimo.lab.demo import demonstrate
+from racimo.lab.fence_device import FenceFault, set_fault
 from racimo.lab.journal import read_journal
 from racimo.lab.lab import Lab, demand_no_lab, down, make_nodes, plan_nodes
 from racimo.lab.place import LabPlace
@@ -47,6 +48,7 @@ def up(
     nodes: Annotated[int, typer.Option(help="How many nodes.", min=1, max=9)] = 3,
     witness: Annotated[bool, typer.Option("--witness", help="One more that only votes.")] = False,
     bare: Annotated[bool, typer.Option("--bare", help="Boot the nodes; make no datacenter of them.")] = False,
+    fence: Annotated[bool, typer.Option("--fence", help="Give each node a fence device.")] = False,
     json_output: Json = False,
 ) -> None:
     """Build and boot nodes and make one datacenter of them, within seconds."""
@@ -58,6 +60,8 @@ def up(
         lab = await make_nodes(LabPlace.from_environment(), plan_nodes(nodes, witness=witness), bare=bare, tell=tell)
         if not bare:
             await make_datacenter(lab, tell)
+        if fence and not bare:
+            await add_fence_devices(lab, tell)
         return lab
 
     lab = asyncio.run(make())
@@ -173,6 +177,18 @@ def freeze(nodes: Nodes, json_output: Json = False) -> None:
 def thaw(nodes: Nodes, json_output: Json = False) -> None:
     """Let frozen nodes go on."""
     _each(nodes, lambda node: node.thaw(), "goes on", json_output=json_output)
+
+
+@app.command(epilog="racimo lab fence n1 lies\n\nracimo lab fence n1 none")
+def fence(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Whose fence device it is.")],
+    fault: Annotated[FenceFault, typer.Argument(metavar="FAULT", help=f"One of {', '.join(FenceFault)}.")],
+    json_output: Json = False,
+) -> None:
+    """Make a node's fence device fail: say off and do nothing, hang, be slow, report early, report wrongly, die too."""
+    set_fault(Lab.find(LabPlace.from_environment()).node(node), fault)
+    told = "works" if fault is FenceFault.NONE else f"fails: {fault}"
+    _say({"node": node, "fault": fault.value}, f"The fence device of {node} {told}", json_output=json_output)
 
 
 @app.command(epilog="racimo lab partition 'n1,n2|n3'")

@@ -74,6 +74,18 @@ async def make_datacenter(lab: Lab, tell: Tell) -> None:
             raise Unreachable(error.what, why="\n".join([error.why, *logs]), todo="Try again: racimo lab up") from None
 
 
+async def add_fence_devices(lab: Lab, tell: Tell) -> None:
+    """A fence device for every node that runs guests: the lab's own, which ``racimo lab fence`` can make fail."""
+    nodes = [node for node in lab.nodes if not node.spec.witness]
+    with timed(tell, f"racimo ha fence add NODE fence_racimo_lab plug=NODE, for {_names(nodes)}"):
+        async with api(nodes[0]) as client:
+            for node in nodes:
+                await client.post(
+                    "/racimo/ha/fence/devices",
+                    node=node.name, agent="fence_racimo_lab", name=f"{node.name}-lab", options={"plug": node.name},
+                )  # fmt: skip
+
+
 async def _initialise(node: LabNode) -> None:
     async with api(node) as client:
         await finish(client, await client.post("/racimo/init", name=node.name, address=node.address()))

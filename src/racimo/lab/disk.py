@@ -10,6 +10,7 @@ from pathlib import Path
 
 import racimo
 from racimo.errors import OperationFailed
+from racimo.lab import fence_agent
 
 EMPTIED = (
     "etc/systemd/system", "etc/init.d", "etc/racimo", "etc/sysctl.d", "etc/modules-load.d", "etc/cron.d", "srv",
@@ -85,6 +86,10 @@ class NodeDisk:
         (etc / "cloud").mkdir()
         (etc / "cloud/cloud-init.disabled").write_text("")
         self._install_units()
+        agent = self.upper / "usr/sbin/fence_racimo_lab"
+        agent.parent.mkdir(parents=True)
+        agent.write_text(Path(fence_agent.__file__).read_text())
+        agent.chmod(0o755)
 
     def _empty(self, path: str) -> None:
         directory = self.upper / path

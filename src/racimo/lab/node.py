@@ -94,6 +94,16 @@ class LabNode:
         """The host's end of its watchdog; the node sees it as ``/run/racimo-lab/watchdog``."""
         return self.directory / "host" / "watchdog"
 
+    @property
+    def fence(self) -> Path:
+        """The host's end of the way to the lab's fence devices; the node sees it as ``/run/racimo-lab/fence``."""
+        return self.directory / "host" / "fence"
+
+    @property
+    def fence_fault(self) -> Path:
+        """Where it is kept how the fence device that switches this node fails."""
+        return self.directory / "fence-fault"
+
     def address(self, network: str = "cluster") -> str:
         """Its address on one of the lab's networks."""
         return next(n for n in NETWORKS if n.name == network).address(self.spec.index)
@@ -216,6 +226,9 @@ class LabNode:
         """Kill its PID 1, and with it every process: power loss. Returns when all is gone; False when it was off."""
         async with self._alone():
             container, leader = self.container, self.leader
+            if self.cgroup.frozen:
+                for doomed in self.cgroup.processes():
+                    doomed.signal(signal.SIGKILL)  # so that none goes on for a moment when they are thawed to die
             for process in (leader or container,):
                 if process is not None:
                     process.signal(signal.SIGKILL)

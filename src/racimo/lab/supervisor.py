@@ -1,4 +1,4 @@
-"""The one process that runs as long as the lab: it forwards to the nodes' APIs and is their watchdog.
+"""The one process that runs as long as the lab: it forwards to the nodes' APIs, is their watchdog and fences them.
 
 ``python -m racimo.lab.supervisor``, started by ``up`` and ended by ``down``; it takes its place from the environment.
 """
@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from racimo.errors import RacimoError
+from racimo.lab.fence_device import LabFence
 from racimo.lab.forward import Doorway, Forwarder
 from racimo.lab.node import LabNode
 from racimo.lab.place import LabPlace
@@ -35,7 +36,8 @@ async def supervise(place: LabPlace) -> None:
             for node in nodes:
                 watchdog = LabWatchdog(node.watchdog, partial(reset, node))
                 forwarder = Forwarder(doorway, node.network.namespace_path(node.name), node.spec.port)
-                for service in (watchdog, forwarder):
+                fence = LabFence(node.fence, {each.name: each for each in nodes})
+                for service in (watchdog, forwarder, fence):
                     open_doors.append(asyncio.Event())
                     services.create_task(service.serve(open_doors[-1]))
             for door in open_doors:
