@@ -43,8 +43,12 @@ class NodeProofs:
 
 def fenceable(devices: Mapping[str, FenceDevice], checks: Mapping[str, FenceCheck]) -> frozenset[str]:
     """The nodes whose power can be cut: those with a level of devices all of which are relied on."""
-    nodes = {device.node for device in devices.values()}
-    return frozenset(node for node in nodes if levels(node, devices, checks))
+    unsound: dict[tuple[str, int], bool] = {}
+    for device in devices.values():
+        if device.enabled:
+            level = (device.node, device.level)
+            unsound[level] = unsound.get(level, False) or not relied_on(device, checks)
+    return frozenset(node for (node, _), doubted in unsound.items() if not doubted)
 
 
 def levels(
