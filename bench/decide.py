@@ -34,7 +34,6 @@ from racimo.model.guest import Guest, RunState, Runtime
 from racimo.model.ha import Heartbeat, NodeHealth, NodeStatus, Resource, Service, ServiceState
 from racimo.model.node import Node, NodeFacts
 from racimo.model.rule import Affinity, Rule, RuleKind
-from racimo.placement.fleet import Demand, Fleet, Machine, Scoring
 from racimo.placement.pick import Picked, pick
 from racimo.placement.rebalance import Goal, imbalance, rebalance
 from racimo.placement.rules import compile_rules
@@ -50,6 +49,7 @@ BALANCES = ((16, 480, None), (16, 480, 40))
 """Nodes, guests, and how many may move (None: as many as it takes)."""
 LONG_BALANCES = ((64, 2_000, 20),)
 PLACEMENTS = 400
+ANSWER = Path(__file__).with_name("answer.py")
 BATCH = 20
 
 Row = dict[str, object]
@@ -133,22 +133,6 @@ def turns() -> list[Row]:
 # placing guests
 
 
-def answer(path: Path) -> None:
-    """What ``hail`` does, by our placement: read an IAllocator request for one guest, print its node."""
-    asked = json.loads(path.read_text())
-    mib = htools.MIB
-    machines = {
-        name: Machine(cpus=one["total_cpus"], memory=one["total_memory"] * mib, other_memory=htools.OWN * mib)
-        for name, one in asked["nodes"].items()
-    }
-    demands = {name: Demand(one["vcpus"], one["memory"] * mib) for name, one in asked["instances"].items()}
-    wanted = asked["request"]
-    demands[wanted["name"]] = Demand(wanted["vcpus"], wanted["memory"] * mib)
-    places = {name: one["nodes"] for name, one in asked["instances"].items()}
-    choice = pick(Fleet(machines, demands, places, scoring=Scoring.STATIC), wanted["name"])
-    print(json.dumps({"success": isinstance(choice, Picked), "info": choice.why, "result": [choice.node]}))
-
-
 def place_all(at: htools.Site, names: list[str]) -> dict[str, str]:
     """One after the other, each counting for the next."""
     fleet, found = at.fleet(), {}
@@ -185,7 +169,7 @@ def choose(folder: Path, *, full: bool) -> list[Row]:
         batch.write_text(htools.request(start, wanted))
         at = start.with_guests(htools.new_guests(PLACEMENTS))
         wall, cpu = _time_ours(at)
-        own = [htools.run(sys.executable, __file__, "--answer", str(one)) for _ in range(3)]
+        own = [htools.run(sys.executable, ANSWER, one) for _ in range(3)]
         hail, printed = _time_hail(one, batch, "--no-capacity-checks")
         row: Row = {
             "nodes": nodes, "guests": guests, "ours_per_s": round(wall), "ours_per_cpu_s": round(cpu),
@@ -261,11 +245,7 @@ def main() -> None:
         "--full", action="store_true", help="hail with its capacity checks too, and hbal on 2,000 guests: minutes"
     )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.answer:
-        answer(options.answer)
-        return
     parts = options.parts or ["turn", "choose", "balance"]
     with tempfile.TemporaryDirectory() as folder:
         kinds: dict[str, Callable[[], list[Row]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import nlargest
+from heapq import nsmallest
 from operator import truediv
 from typing import TYPE_CHECKING
 
@@ -178,8 +178,8 @@ def _fewest(fleet: Fleet, candidates: list[str]) -> Picked:
     if len(candidates) == 1:
         return Picked(best, f"{best} is the only node left for it")
     if counts.count(least) > 1:
-        return Picked(best, f"{best} is the first of the emptiest of {_named(candidates)}")
-    return Picked(best, f"{best} has the fewest guests of {_named(candidates)}")
+        return Picked(best, f"{best} is the first of the emptiest of {_among(candidates)}")
+    return Picked(best, f"{best} has the fewest guests of {_among(candidates)}")
 
 
 def _best(fleet: Fleet, demand: Demand, candidates: list[str]) -> Picked:
@@ -189,10 +189,9 @@ def _best(fleet: Fleet, demand: Demand, candidates: list[str]) -> Picked:
     best = next(name for name, score in zip(candidates, scores, strict=True) if score >= enough)
     if len(candidates) == 1:
         return Picked(best, f"{best} is the only node left for it")
-    told = sorted((name, score) for score, name in nlargest(NAMED, zip(scores, candidates, strict=True)))
-    shown = ", ".join(f"{name} {score:.3f}" for name, score in told)
-    more = f" and {len(candidates) - NAMED} more" if len(candidates) > NAMED else ""
-    return Picked(best, f"{best} scores best of {_named(candidates)} ({shown}{more})")
+    told = nsmallest(NAMED, zip([-score for score in scores], candidates, strict=True))
+    shown = ", ".join(f"{name} {-score:.4f}" for score, name in told)
+    return Picked(best, f"{best} scores best of {_among(candidates)} ({shown})")
 
 
 def node_scores(fleet: Fleet, demand: Demand) -> list[float]:
@@ -203,6 +202,10 @@ def node_scores(fleet: Fleet, demand: Demand) -> list[float]:
     new_cpu = [(use + demand.cpus) / has for use, has in zip(fleet.cpu_use, cpus, strict=True)]
     new_memory = [(use + demand.memory) / has for use, has in zip(fleet.memory_use, sizes, strict=True)]
     return topsis(after_start(cpu, memory, new_cpu, new_memory))
+
+
+def _among(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= NAMED else f"{len(names)} nodes"
 
 
 def _named(names: list[str]) -> str:

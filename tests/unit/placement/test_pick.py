@@ -58,7 +58,7 @@ def test_static_looks_at_what_is_configured() -> None:
     demands |= {"z": Demand(cpus=4, memory=10 * GIB)}
     turn = fleet({"big": "n1", "x": "n2", "y": "n2", "z": "n3"}, scoring=Scoring.STATIC, demands=demands)
     choice = picked(turn, "a")
-    assert choice.node == "n2" and choice.why.startswith("n2 scores best of n1, n2, n3 (n1 0.")
+    assert choice.node == "n2" and choice.why == "n2 scores best of n1, n2, n3 (n2 1.0000, n3 0.9916, n1 0.0000)"
 
 
 def test_dynamic_looks_at_what_is_measured() -> None:
