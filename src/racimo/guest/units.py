@@ -77,6 +77,7 @@ class SystemdUnits:
         await run_program("systemctl", "reset-failed", unit_name(start.vmid), check=False)
         properties = {
             "Description": f"Guest {start.vmid}",
+            "Before": "racimo-shutdown.service",  # on shutdown it ends after what HA has to settle first
             "KillMode": "mixed",
             "SendSIGKILL": "yes",
             "TimeoutStopSec": str(STOP_TIMEOUT),

@@ -89,6 +89,7 @@ class HaNode:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.view.run(), name="view")
             group.create_task(self.holder.kill_in_time(), name="second killer")
+            group.create_task(self.shutdown.run(), name="shutdown")
             await self._known.wait()
             own = self.view.nodes.get(self.node)
             if own is not None and own.record.witness:
@@ -97,7 +98,6 @@ class HaNode:
             group.create_task(self.holder.run(), name="heartbeat")
             group.create_task(self.failsafe.run(), name="fail-safe")
             group.create_task(self.agent.run(), name="agent")
-            group.create_task(self.shutdown.run(), name="shutdown")
             if self.health is not None:
                 group.create_task(self.health.run(), name="health")
             for part in self.fencing:

@@ -77,6 +77,9 @@ class Shutdown:
         """What stands against ending now, as a sentence; empty if nothing does."""
         if self.holder.mode == ACTIVE:
             return "this node was not told to shut down"
+        own = self.view.nodes.get(self.node)
+        if own is not None and own.record.witness:
+            return ""
         arming = self.view.arming.get(STATE)
         if arming is not None and arming.record.phase is ArmPhase.DISARMED:
             return ""

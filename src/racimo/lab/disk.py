@@ -30,7 +30,7 @@ MASKED = (
 )  # fmt: skip
 """Units that a container has no use for, and that would only make it start later."""
 
-ENABLED = ("racimo-guard.service", "racimo-ha.service", "racimo-node.service")
+ENABLED = ("racimo-guard.service", "racimo-ha.service", "racimo-node.service", "racimo-shutdown.service")
 """Units that every node starts by itself, as on a node where the package was installed."""
 
 WATCHDOG = "/run/racimo-lab/watchdog"
