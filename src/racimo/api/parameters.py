@@ -36,6 +36,8 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
     indexed: ClassVar[Mapping[str, int]] = {}
+    whole: ClassVar[frozenset[str]] = frozenset()
+    """Lists whose entries are taken as they are: commas and blanks belong to them."""
     structured: ClassVar[bool] = False
     """The body is one JSON object with records inside, for calls between machines: nothing is converted."""
 
@@ -74,7 +76,10 @@ def bind(model: type[P], given: Mapping[str, JsonValue], path: Mapping[str, str]
                 problems[name] = f"'{value}' contradicts '{path[name]}' in the path"
         elif name in fields:
             try:
-                values[name] = value if model.structured else _converted(value, fields[name])
+                if name in model.whole and not model.structured:
+                    values[name] = [_text(part) for part in (value if isinstance(value, list) else [value])]
+                else:
+                    values[name] = value if model.structured else _converted(value, fields[name])
             except ValueError as error:
                 problems[name] = str(error)
         elif _is_indexed(model, name):

@@ -21,6 +21,8 @@ from racimo.cli.commands import (
     ha_rule,
     migrate,
     node,
+    notification,
+    notification_matcher,
     raw,
     serial,
     status,
@@ -35,8 +37,8 @@ from racimo.errors import BadRequest, RacimoError
 
 __all__ = ["build", "main"]
 
-GROUPS = (cluster, node, guest, storage, ha, task)
-ADDED = (migrate, serial, console, ha_rule, ha_profile, ha_control)
+GROUPS = (cluster, node, guest, storage, ha, task, notification)
+ADDED = (migrate, serial, console, ha_rule, ha_profile, ha_control, notification_matcher)
 """Files whose commands stand in the group of another."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."

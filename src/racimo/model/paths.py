@@ -72,6 +72,11 @@ class NodePaths:
         """The HA daemon's present incarnation, so that a restarted daemon carries on with its lease."""
         return self.run / "incarnation"
 
+    @property
+    def quorum_said(self) -> Path:
+        """What this node said of a lost quorum and has not yet said to be over."""
+        return self.run / "quorum-said.json"
+
     def guest_run(self, vmid: int) -> Path:
         """Sockets of one guest's QEMU: ``qmp.sock``, ``serial.sock``, ``agent.sock``."""
         return self.run / "guests" / str(vmid)

@@ -26,6 +26,7 @@ from racimo.model.ha import NodeHealth
 from racimo.model.node import Daemon
 from racimo.node.announce import Announcement
 from racimo.node.bridges import keep_bridges
+from racimo.node.notifying import Notifying
 from racimo.node.presence import HeartbeatPresence
 from racimo.storage.volumes import Volumes
 from racimo.store.layout import ROOT, Layout
@@ -95,6 +96,10 @@ class Session:
         self.reconciler = Reconciler(self.lifecycle)
         self.resources = HaResources(self.layout, self._mark)
         self.locks = Locks(self.layout, name, machine.incarnation, self._is_dead)
+        self.notifying = Notifying(
+            self.layout, self.mirror, machine.tasks, machine.peers, paths, name,
+            is_sender=lambda: not identity.clustered or self.is_manager(),
+        )  # fmt: skip
         self._daemons = MirroredCollection(self.mirror, self.layout.daemons)
 
     def provide(self, services: Services) -> None:
@@ -111,6 +116,8 @@ class Session:
         services.provide(HaControl(self.layout))
         services.provide(FenceDevices(self.layout, FencePrograms(), self.identity.name))
         services.provide(self.datacenter)
+        services.provide(self.notifying.settings)
+        services.provide(self.notifying.quorum)
 
     def directory(self) -> dict[str, str]:
         """Each node's address, witnesses left out."""
@@ -144,6 +151,7 @@ class Session:
             group.create_task(self.reconciler.start_on_boot(self._start_guest), name="guests that start with the node")
             group.create_task(self._renew_certificate(), name="certificate")
             group.create_task(keep_bridges(self.layout, self.identity.name), name="bridges")
+            group.create_task(self.notifying.run(), name="notifications")
             group.create_task(
                 back_up_hourly(self.machine.host, self.store, self.identity.name, self._is_voter), name="backups"
             )

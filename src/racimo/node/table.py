@@ -15,6 +15,7 @@ from racimo.api.routes import (
     ha_rules,
     membership,
     nodes,
+    notifications,
     setup,
     storages,
     tasks,
@@ -23,8 +24,7 @@ from racimo.api.routes import (
 
 FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
-    ha_rules,
-    ha_fence, ha_control,
+    ha_rules, ha_fence, ha_control, notifications,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from racimo.model.ha import (
     Service,
 )
 from racimo.model.node import Daemon, Node
+from racimo.model.notification import Matcher, Message, Said, Target, TargetState
 from racimo.model.rule import Rule
 from racimo.model.storage import Storage
 from racimo.store.collection import Collection
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = "/racimo/1/"
 HA = ROOT + "ha/"
+NOTIFICATIONS = ROOT + "notifications/"
 
 
 class Layout:
@@ -57,3 +59,8 @@ class Layout:
         self.fence_devices = Collection(store, HA + "fence-devices/", FenceDevice)  # device name
         self.fencings = Collection(store, HA + "fencings/", Fencing)  # node name
         self.fence_checks = Collection(store, HA + "fence-checks/", FenceCheck)  # device name
+        self.notification_targets = Collection(store, NOTIFICATIONS + "targets/", Target)  # target name
+        self.matchers = Collection(store, NOTIFICATIONS + "matchers/", Matcher)  # matcher name
+        self.said = Collection(store, NOTIFICATIONS + "said/", Said)  # key, such as fencing:n1
+        self.messages = Collection(store, NOTIFICATIONS + "messages/", Message)  # message id
+        self.target_states = Collection(store, NOTIFICATIONS + "states/", TargetState)  # target name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pydantic import Field
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, Table
 from racimo.api.parameters import OfNode, Parameters
 from racimo.api.peers import Peers
-from racimo.api.routes import ha_rules, tasks, version
+from racimo.api.routes import ha_rules, notifications, tasks, version
 from racimo.api.server import ApiServer
 from racimo.api.services import Services
 from racimo.errors import AlreadyExists, NotClustered, NotFound, Refused, StoreUnavailable
@@ -22,6 +23,8 @@ from racimo.ha.rules import HaRules
 from racimo.model.ha import Resource
 from racimo.model.node import Node
 from racimo.model.paths import NodePaths
+from racimo.notification.delivery import Delivery
+from racimo.notification.settings import NotificationSettings
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
 from racimo.task.operation import Operation, Report
@@ -232,7 +235,9 @@ async def _serve(root: Path, ready: Future[tuple[RunningNode, asyncio.Event]]) -
     for vmid in world.guests:
         await services.layout.resources.create(f"vm:{vmid}", Resource(sid=f"vm:{vmid}"))
     services.provide(HaRules(services.layout))
-    server = ApiServer(Table(tasks.routes, version.routes, ha_rules.routes, routes(world)), services)
+    services.provide(NotificationSettings(services.layout, Delivery(lambda: "lab", "n1"), "n1", time.time))
+    families = (tasks.routes, version.routes, ha_rules.routes, notifications.routes)
+    server = ApiServer(Table(*families, routes(world)), services)
     try:
         await server.serve_unix(paths.node_socket)
         ready.set_result((RunningNode(paths.node_socket, world, asyncio.get_running_loop()), stop))
