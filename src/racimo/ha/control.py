@@ -18,8 +18,9 @@ from racimo.model.record import Record
 from racimo.placement.rules import compile_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from racimo.ha.states import Load
     from racimo.placement.rebalance import Plan
     from racimo.store.collection import Collection
     from racimo.store.layout import Layout
@@ -41,10 +42,13 @@ class NodeMaintenance:
 
 
 class HaControl:
-    """What is asked for stands in the store; the manager, wherever it is, carries it out."""
+    """What is asked for stands in the store; the manager, wherever it is, carries it out.
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    ``measure`` says what nodes and guests use now; it is asked where guests are scheduled by that.
+    """
+
+    def __init__(self, layout: Layout, measure: Callable[[], Awaitable[Mapping[str, Load]]] | None = None) -> None:
+        self._layout, self._measure = layout, measure
 
     async def set_maintenance(self, node: str, *, on: bool, comment: str = "") -> None:
         """HA guests shall leave ``node``, or may come back. Raises ``NotFound`` and ``Refused``."""
@@ -140,6 +144,8 @@ class HaControl:
         guests = {guest.sid: guest for guest in await layout.guests.records()}
         settings, arming = await layout.datacenter.find("settings"), await self.arming()
         members = [name for name, node in nodes.items() if not node.witness]
+        dynamic = settings is not None and settings.record.crs == "dynamic"
+        loads = await self._measure() if self._measure is not None and dynamic else {}
         return Snapshot(
             term=0,
             wall=time.time(),
@@ -155,6 +161,7 @@ class HaControl:
             arming=arming,
             options=settings.record if settings else DEFAULTS,
             rules=compile_rules(await layout.rules.records(), members),
+            loads=loads,
         )
 
 

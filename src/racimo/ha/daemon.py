@@ -15,6 +15,7 @@ from racimo.ha.fencing.fencer import Fencer
 from racimo.ha.health import Health
 from racimo.ha.heartbeat import Holder, LeaseKeeper
 from racimo.ha.manager import Manager
+from racimo.ha.measure import Measures
 from racimo.ha.observer import Observer, names
 from racimo.ha.shutdown import Shutdown
 from racimo.ha.timing import Profile, profile_named
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from racimo.ha.clock import Clock
     from racimo.ha.fencing.agents import FenceAgents
     from racimo.ha.health import Application
+    from racimo.ha.measure import Figures
     from racimo.ha.node_client import NodeOperations
     from racimo.store.base import Store
 
@@ -56,6 +58,7 @@ class HaNode:
         fence_agents: FenceAgents | None = None,
         application: Application | None = None,
         wish: Callable[[], str] = str,
+        figures: Figures | None = None,
     ) -> None:
         self.node, self.clock = node, clock
         self.view = self.view_kind(store, clock)
@@ -69,6 +72,9 @@ class HaNode:
             self.fencing.append(Checker(node, self.view, self.observer, self.manager, fence_agents, clock))
         self.manager.can_fence = bool(self.fencing)
         self.agent = Agent(node, self.view, self.holder, keeper, operations, clock)
+        self.measures = Measures(figures, clock, self._measures) if figures else None
+        if self.measures is not None:
+            self.manager.loads = self.measures.loads
         self.shutdown = Shutdown(node, self.view, self.holder, clock, wish)
         report = self.agent.report_health
         self.health = Health(node, self.view, application, clock, report) if application else None
@@ -84,6 +90,11 @@ class HaNode:
         settings = self.view.datacenter.get("settings")
         return profile_named(settings.record.ha_profile if settings else "default")
 
+    def _measures(self) -> bool:
+        """Whether this node needs to know what the others use."""
+        settings = self.view.datacenter.get("settings")
+        return self.manager.manages and settings is not None and settings.record.crs == "dynamic"
+
     async def run(self) -> None:
         """Until cancelled. A witness looks on: it runs no guests, so it shows no heartbeat and manages nothing."""
         async with asyncio.TaskGroup() as group:
@@ -98,6 +109,8 @@ class HaNode:
             group.create_task(self.holder.run(), name="heartbeat")
             group.create_task(self.failsafe.run(), name="fail-safe")
             group.create_task(self.agent.run(), name="agent")
+            if self.measures is not None:
+                group.create_task(self.measures.run(), name="measures")
             if self.health is not None:
                 group.create_task(self.health.run(), name="health")
             for part in self.fencing:

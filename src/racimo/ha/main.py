@@ -72,7 +72,16 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
         keeper = LocalKeeper(paths)
         stack.callback(keeper.close)
         node = HaNode(
-            identity.name, store, keeper, client, clock, identity.id, FencePrograms(), Probes(client), keeper.shutdown
+            identity.name,
+            store,
+            keeper,
+            client,
+            clock,
+            identity.id,
+            FencePrograms(),
+            Probes(client),
+            keeper.shutdown,
+            client,
         )
         neighbours = TlsNeighbours(paths)
         stack.push_async_callback(neighbours.close)

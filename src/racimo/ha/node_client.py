@@ -50,6 +50,10 @@ class NodeClient:
         command = "migrate" if live else "relocate"
         await self._command(vmid, {"command": command, "epoch": epoch, "target": target})
 
+    async def read(self, path: str) -> object:
+        """What the API answers at ``path``."""
+        return await self._ask("GET", path, 0)
+
     async def ping_agent(self, vmid: int) -> None:
         """Return when the guest's agent answered; raises with the reason when it did not."""
         await self._ask("POST", f"/nodes/{self.node}/qemu/{vmid}/agent/ping", vmid)

@@ -17,9 +17,12 @@ from racimo.guest.migration_target import MigrationTarget
 from racimo.guest.node_assembly import NodeAssembly
 from racimo.guest.operations import StartGuest
 from racimo.guest.reconciler import Reconciler
+from racimo.ha.clock import SystemClock
 from racimo.ha.control import HaControl
 from racimo.ha.fencing.agents import FencePrograms
 from racimo.ha.fencing.devices import FenceDevices
+from racimo.ha.measure import loads, sample
+from racimo.ha.node_client import NodeClient
 from racimo.ha.resources import HaResources
 from racimo.ha.rules import HaRules
 from racimo.model.ha import NodeHealth
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from racimo.datacenter.service import DatacenterService
     from racimo.guest.host import GuestHost
     from racimo.guest.qemu.machine import Hypervisor
+    from racimo.ha.states import Load
     from racimo.store.base import Store
     from racimo.task.runner import TaskRunner
 
@@ -113,7 +117,7 @@ class Session:
         services.provide(MigrationTarget(self.lifecycle))
         services.provide(self.resources)
         services.provide(HaRules(self.layout))
-        services.provide(HaControl(self.layout))
+        services.provide(HaControl(self.layout, self._measure))
         services.provide(FenceDevices(self.layout, FencePrograms(), self.identity.name))
         services.provide(self.datacenter)
         services.provide(self.notifying.settings)
@@ -194,6 +198,16 @@ class Session:
     async def _is_voter(self) -> bool:
         node = self.inventory.nodes().get(self.identity.name)
         return not self.identity.clustered or (node is not None and node.voter)
+
+    async def _measure(self) -> dict[str, Load]:
+        """What all nodes and guests use, by two looks one second apart."""
+        client, clock = NodeClient(self.identity.name, self.machine.host.paths.node_socket), SystemClock()
+        try:
+            before = await sample(client, clock)
+            await clock.sleep(1.0)
+            return loads(before, await sample(client, clock))
+        finally:
+            await client.close()
 
     async def _mark(self, node: str, vmid: int) -> None:
         if node != self.identity.name:
