@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 ROUND_S = 10.0
 HOUR_S = 3600.0
 AT_ONCE = 1
-"""So many guests are on their way for balance at one time: the next is chosen by what the first has changed."""
+"""So many guests, or groups that are kept together, are on their way for balance at one time: the next is chosen by
+what the first has changed."""
 AT_REST = (ServiceState.STARTED, ServiceState.STOPPED, ServiceState.ERROR)
 
 
-def goal_of(options: Datacenter, moves: int) -> Goal:
+def goal_of(options: Datacenter, moves: int, steps: int | None = None) -> Goal:
     """What the datacenter's options ask for."""
     known = options.crs_method in tuple(Method)
     method = Method(options.crs_method) if known else Method.BRUTEFORCE
-    return Goal(threshold=options.crs_threshold, margin=options.crs_margin, moves=moves, method=method)
+    return Goal(threshold=options.crs_threshold, margin=options.crs_margin, moves=moves, steps=steps, method=method)
 
 
 def plan(turn: ServiceTurn, goal: Goal) -> Plan:
@@ -64,7 +65,7 @@ def balance(turn: ServiceTurn) -> Iterator[Decision]:
     if any(service.state not in AT_REST for service in snapshot.services.values()):
         return
     moved = tuple(at for at in before.moves if 0 <= wall - at < HOUR_S)
-    goal = goal_of(options, min(AT_ONCE, max(0, options.crs_moves_per_hour - len(moved))))
+    goal = goal_of(options, max(0, options.crs_moves_per_hour - len(moved)), AT_ONCE)
     found = imbalance(turn.choosing.fleet)
     rounds = rounds_above(before.rounds, found, goal)
     now = replace(before, rounds=min(rounds, options.crs_hold), round_at=wall, moves=moved)

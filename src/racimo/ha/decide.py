@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from racimo.ha.states import Decision, Sighting, Snapshot
 
 
+AT_ONCE = 200
+"""After so many decisions about guests the turn ends, and the next is due at once: heartbeats have to go out while
+thousands of guests are placed."""
+
+
 def decide(snapshot: Snapshot, now: float) -> Turn:
     """What the manager does at ``now`` (seconds, on the clock of the snapshot's sightings)."""
     decisions: list[Decision] = []
@@ -36,9 +41,11 @@ def decide(snapshot: Snapshot, now: float) -> Turn:
     names = sorted({*members(snapshot), *snapshot.heartbeats, *snapshot.statuses})
     for name in names:
         decisions.extend(_node(scene, name, now))
-    services = ServiceTurn(scene)
+    services, most = ServiceTurn(scene), len(decisions) + AT_ONCE
     for sid in sorted({*snapshot.resources, *snapshot.services}, key=_by_number):
         decisions.extend(services.turn(sid))
+        if len(decisions) >= most:
+            return Turn(tuple(decisions), now)
     if phase := next_phase(scene):
         decisions.append(phase)
     if not any(isinstance(decision, (ServiceChange, Move, Fence)) for decision in decisions):

@@ -36,6 +36,8 @@ class Goal:
     """The share of the imbalance that a plan must take away to be worth it."""
     moves: int = 1
     """How many guests may be moved."""
+    steps: int | None = None
+    """How many times something may be moved: a guest, or guests that are kept together. None: as often as it takes."""
     method: Method = Method.BRUTEFORCE
 
 
@@ -88,8 +90,8 @@ def rebalance(
         return Plan((), first, first, f"the imbalance of {first:.2f} is not above {goal.threshold:g}")
     moves: list[BalanceMove] = []
     candidates, targets = units(fleet, movable, where), Targets(fleet, where)
-    search = by_brute_force if goal.method is Method.BRUTEFORCE else by_topsis
-    while now > goal.threshold:
+    search, steps = by_brute_force if goal.method is Method.BRUTEFORCE else by_topsis, 0
+    while now > goal.threshold and steps != goal.steps:
         found = search(fleet, [unit for unit in candidates if len(unit.sids) + len(moves) <= goal.moves], targets)
         if found is None:
             break
@@ -100,7 +102,7 @@ def rebalance(
             break
         moves += _told(fleet, unit, target, now, after)
         candidates[candidates.index(unit)] = moved
-        now = after
+        now, steps = after, steps + 1
     if not moves:
         return Plan((), first, first, f"the imbalance is {first:.2f}, and no move that is allowed makes it less")
     if first - now < goal.margin * first:

@@ -73,6 +73,12 @@ def test_what_is_together_moves_together_or_not_at_all() -> None:
     assert not rebalance(start, set("abcd"), Goal(threshold=0, moves=1)).moves
 
 
+def test_a_step_may_be_a_group() -> None:
+    start = fleet(dict.fromkeys("abcd", "n1"), together("t", "a b"))
+    plan = rebalance(start, set("abcd"), Goal(threshold=0, moves=10, steps=1))
+    assert [(move.sid, move.target) for move in plan.moves] == [("a", "n2"), ("b", "n2")]
+
+
 def test_rules_storages_and_memory_say_where_not() -> None:
     start = fleet(
         {"a": "n1", "b": "n1", "c": "n2", "d": "n1"}, apart("s", "a c"), home("h", "b", "n1 n2", strict=True),
