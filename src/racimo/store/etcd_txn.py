@@ -224,6 +224,9 @@ class _Request:
             left = self.deadline - asyncio.get_running_loop().time() - FENCE_TIME
             try:
                 answer = await self.gateway.attempt(endpoint, "/v3/kv/txn", body, max(0.3, min(MEMBER_TIMEOUT, left)))
+            except asyncio.CancelledError:
+                self.gateway.avoid(endpoint)  # whoever waited has lost patience with it: the next request asks another
+                raise
             except Failure as failure:
                 failures[endpoint] = failure.reason
                 if failure.done is Done.REFUSED:
