@@ -72,7 +72,7 @@ class Commit:
         """Nothing is cut when a newer heartbeat stands in the store, or somebody else gave an order meanwhile."""
         fencings, name = self.layout.fencings, decision.node
         held, beat = self.basis.fencings.get(name), self.layout.heartbeats.key(name)
-        compares = [self.term, Compare(beat, decision.fencing.revision), _unchanged(fencings, name, held)]
+        compares = [self.term, self._armed, Compare(beat, decision.fencing.revision), _unchanged(fencings, name, held)]
         return compares, [fencings.put(name, decision.fencing, held)], []
 
     def _service(self, decision: ServiceChange) -> Transaction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from racimo.model.ha import ArmPhase, ServiceState
+from racimo.model.ha import ServiceState
 from racimo.placement.pick import Picked
 
 if TYPE_CHECKING:
@@ -122,18 +122,3 @@ def _by_rules(step: Step) -> Decision | None:
     if not broken and not choosing.prefers(step.sid, found.node, node):
         return None
     return _migrate(step, found.node, f"{why}; {found.why}")
-
-
-def frozen(step: Step) -> Decision | None:
-    """It waits for its node, or for HA to be armed again."""
-    node, scene = step.node, step.scene
-    if step.snapshot.arming.phase is not ArmPhase.ARMED or node in scene.freeze or node not in scene.online:
-        return None
-    if step.snapshot.heartbeats[node].armed != scene.generation:
-        return None
-    back = f"{node} is back" if not scene.generation else f"{node} shows life and HA is armed"
-    if not step.wanted:
-        return step.command(ServiceState.REQUEST_STOP, f"{back}; it is wanted {step.resource.requested}")
-    if step.runs:
-        return step.to(ServiceState.STARTED, f"{back}; it runs", **CLEARED)
-    return step.start(back, **CLEARED)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from racimo.ha.policies import CLEARED, failed_start, frozen, unwell, where_it_should_be
-from racimo.model.ha import Requested, ServiceState
+from racimo.ha.policies import CLEARED, failed_start, unwell, where_it_should_be
+from racimo.model.ha import ArmPhase, Requested, ServiceState
 from racimo.placement.pick import Picked
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def _started(step: Step) -> Decision | None:
         return step.command(ServiceState.REQUEST_STOP, f"it is wanted {step.resource.requested}")
     if step.ended:
         reason = (step.runtime.reason if step.runtime else "") or "it ended"
+        if why := step.scene.freeze.get(step.node):
+            return step.command(ServiceState.FREEZE, f"{why}; it does not run any more ({reason})")
         return step.start(f"it does not run any more ({reason})")
     if step.node not in step.scene.online:
         return None
@@ -199,6 +201,25 @@ def _recovery(step: Step) -> Decision | None:
     return None
 
 
+def _frozen(step: Step) -> Decision | None:
+    """It waits for its node, or for HA to be armed again."""
+    node, scene = step.node, step.scene
+    if step.snapshot.arming.phase is not ArmPhase.ARMED:
+        return None
+    if step.resource.target and step.ended:
+        return _move_stopped(step)  # an administrator will not wait
+    if node in scene.freeze or node not in scene.online:
+        return None
+    if step.snapshot.heartbeats[node].armed != scene.generation:
+        return None
+    back = f"{node} is back" if not scene.generation else f"{node} shows life and HA is armed"
+    if not step.wanted:
+        return step.command(ServiceState.REQUEST_STOP, f"{back}; it is wanted {step.resource.requested}")
+    if step.runs:
+        return step.to(ServiceState.STARTED, f"{back}; it runs", **CLEARED)
+    return step.start(back, **CLEARED)
+
+
 def _error(step: Step) -> Decision | None:
     if step.resource.requested is not Requested.DISABLED:
         return None
@@ -217,6 +238,6 @@ NEXT: Mapping[ServiceState, Callable[[Step], Decision | None]] = {
     S.RECOVERY: _recovery,
     S.FENCE: _recovery,
     S.QUEUED: _queued,
-    S.FREEZE: frozen,
+    S.FREEZE: _frozen,
     S.ERROR: _error,
 }

@@ -15,10 +15,11 @@ from pydantic import Field
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, Table
 from racimo.api.parameters import OfNode, Parameters
 from racimo.api.peers import Peers
-from racimo.api.routes import ha_rules, notifications, tasks, version
+from racimo.api.routes import ha_control, ha_rules, notifications, tasks, version
 from racimo.api.server import ApiServer
 from racimo.api.services import Services
 from racimo.errors import AlreadyExists, NotClustered, NotFound, Refused, StoreUnavailable
+from racimo.ha.control import HaControl
 from racimo.ha.rules import HaRules
 from racimo.model.ha import Resource
 from racimo.model.node import Node
@@ -235,8 +236,9 @@ async def _serve(root: Path, ready: Future[tuple[RunningNode, asyncio.Event]]) -
     for vmid in world.guests:
         await services.layout.resources.create(f"vm:{vmid}", Resource(sid=f"vm:{vmid}"))
     services.provide(HaRules(services.layout))
+    services.provide(HaControl(services.layout))
     services.provide(NotificationSettings(services.layout, Delivery(lambda: "lab", "n1"), "n1", time.time))
-    families = (tasks.routes, version.routes, ha_rules.routes, notifications.routes)
+    families = (tasks.routes, version.routes, ha_rules.routes, ha_control.routes, notifications.routes)
     server = ApiServer(Table(*families, routes(world)), services)
     try:
         await server.serve_unix(paths.node_socket)

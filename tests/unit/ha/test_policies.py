@@ -277,6 +277,17 @@ def test_a_frozen_guest_starts_when_its_node_is_back() -> None:
     assert service.state is S.REQUEST_START and service.node == "n1"
 
 
+def test_a_guest_that_ends_while_its_node_reboots_is_frozen_with_the_others() -> None:
+    ending = run_state(announced(well(), "n1", "reboot"), RunState.STOPPED, reason="the node shuts down")
+    service = becomes(ending)
+    assert service.state is S.FREEZE and "the node shuts down" in service.why
+
+
+def test_a_frozen_guest_goes_elsewhere_when_an_administrator_will_not_wait() -> None:
+    move = services(wanted(rebooting(), target="n3", target_mode="relocate"))[SID]
+    assert isinstance(move, Move) and move.guest.node == "n3" and not move.fenced and move.clear_target
+
+
 def test_a_node_that_dies_while_it_fails_its_guests_over_is_fenced_and_they_are_recovered() -> None:
     leaving = after(announced(well(), "n1", "poweroff"))
     assert [d for d in turn(silent(leaving, "n1", 12)) if isinstance(d, Fence)]
