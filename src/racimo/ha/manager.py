@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -176,6 +177,8 @@ class Manager:
 
     def _vacant(self, term: ManagerTerm) -> tuple[str, list[Compare]] | None:
         """Why the term may be taken over and what the transaction has to compare; None while its manager may act."""
+        if not term.node:
+            return "the manager gave its office back", []
         if term.node == self.node:
             return "it was an earlier process of this node", []
         heartbeat = self.view.heartbeats.get(term.node)
@@ -229,10 +232,11 @@ class Manager:
         return sighting.expires if now >= sighting.fence_from else min(sighting.fence_from, sighting.expires)
 
     async def resign(self) -> None:
-        """Leave the office to whoever is quickest."""
+        """Leave the office to whoever is quickest. The record stays, so that no number is given twice."""
         held = self._standing()
         if held is not None:
-            await self.view.store.txn([held.compare], deletes=[held.key])
+            vacant = replace(held.record, node="", incarnation="")
+            await self.view.store.txn([held.compare], [self.view.layout.manager.put(TERM, vacant, held)])
             self._term = 0
 
     # commits

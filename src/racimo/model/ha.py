@@ -107,6 +107,7 @@ class ManagerTerm(Record):
     """Who is manager. Each manager's transactions compare this record's revision, so a newer term refuses an older."""
 
     node: str
+    """Empty when the manager gave its office back and nobody has taken it yet; the number stays."""
     incarnation: str
     term: int
 
