@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from racimo.ha import arming
 from racimo.ha.choosing import Choosing
-from racimo.ha.states import ServiceChange, with_history
+from racimo.ha.states import Move, ServiceChange, with_history
 from racimo.ha.step import Step
 from racimo.ha.steps import NEXT, recover, was_moved
 from racimo.model.ha import ArmPhase, Requested, Service, ServiceState
@@ -66,7 +66,10 @@ class ServiceTurn:
 
     def _vanished(self, sid: str, service: Service | None) -> list[Decision]:
         why = f"{sid} does not exist any more; remove the resource, or restore the guest"
-        if service is None or service.state is ServiceState.ERROR:
+        if service is None:
+            new = Service(sid=sid, state=ServiceState.ERROR, node="", epoch=0, why=why)
+            return [self.change(new, "error")]
+        if service.state is ServiceState.ERROR:
             return []
         new = replace(service, state=ServiceState.ERROR, why=why)
         return [self.change(new, "error")]
@@ -79,6 +82,8 @@ class ServiceTurn:
         )
         if resource.requested is Requested.STARTED:
             begun = self._step(Step(self, resource, service, guest))
+            if not any(isinstance(decision, Move) for decision in begun):
+                self.choosing.fleet.place(guest.sid, guest.node)  # those that come after it are placed beside it
             return begun or [self.change(replace(service, attempt=1), service.state.value)]
         service = replace(service, state=ServiceState.REQUEST_STOP, attempt=1)
         return [self.change(service, service.state.value)]
