@@ -23,7 +23,7 @@ from racimo.ha.view import View
 from racimo.store.base import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from racimo.ha.clock import Clock
     from racimo.ha.fencing.agents import FenceAgents
@@ -127,16 +127,22 @@ class HaNode:
     def _looked(self) -> None:
         """The view changed: count the nodes' silence anew where they showed life."""
         now, view = self.clock.monotonic(), self.view
-        members = {name for name, held in view.nodes.items() if not held.record.witness}
-        for name in members | set(view.heartbeats):
-            held = view.heartbeats.get(name)
+        if view.renewed is None:
+            members = {name for name, held in view.nodes.items() if not held.record.witness}
+            self._see(members | set(view.heartbeats), now)
+            for name in set(self.observer.nodes()) - members - set(view.heartbeats):
+                self.observer.forget(name)
+        else:
+            self._see(view.renewed, now)
+        self._echo(now)
+        self._known.set()
+
+    def _see(self, nodes: Iterable[str], now: float) -> None:
+        for name in nodes:
+            held = self.view.heartbeats.get(name)
             revision, profile = (held.revision, held.record.profile) if held else (ABSENT, "")
             counts = held is None or names(held.record, self.node)
             self.observer.see(name, revision, profile, now, counts=counts)
-        for name in set(self.observer.nodes()) - members - set(view.heartbeats):
-            self.observer.forget(name)
-        self._echo(now)
-        self._known.set()
 
     def _acknowledged(self, revision: int) -> None:
         """An own heartbeat stands in the store; the view is up to date once it shows it."""

@@ -96,11 +96,20 @@ class FailSafe:
         """Ask, for ever, whenever the lease is not renewed by the store."""
         while True:
             await self.clock.sleep(self.holder.profile().beat / 2)
-            if self._needed():
-                await self.round()
-            elif self._extending and self.holder.renewed_ns() > self.extended_ns:
-                self._extending = False
-                log.info("the store answers again: the lease goes on by heartbeats")
+            await self.look()
+
+    async def look(self) -> None:
+        """Ask if it is time to, and say when it no longer is."""
+        if self._needed():
+            await self.round()
+        elif self._extending and self.holder.renewed_ns() > self.extended_ns:
+            self._extending = False
+            log.info("the store answers again: the lease goes on by heartbeats")
+
+    @property
+    def extends(self) -> bool:
+        """Whether the lease goes on by promises now."""
+        return self._extending
 
     def _needed(self) -> bool:
         """A third of the time until the guests are killed has passed without a renewal."""

@@ -106,6 +106,9 @@ class View(Records):
         self._tables: list[tuple[Collection[Any], dict[str, Held[Any]]]] = [
             (getattr(self.layout, name), getattr(self, name)) for name in TABLES
         ]
+        self._table_of: dict[str, tuple[Collection[Any], dict[str, Held[Any]]] | None] = {}
+        self.renewed: list[str] | None = None
+        """While listeners are called: the nodes whose heartbeats were renewed, where nothing else happened."""
         self._listeners: list[Callable[[], None]] = []
         self._deciders: list[Callable[[], None]] = []
         self._patience: asyncio.Timeout | None = None
@@ -158,26 +161,34 @@ class View(Records):
             async for change in changes:
                 news = [self._apply(event.key, event.value, event.revision) for event in change.events]
                 self.revision = change.revision
+                if not any(news):
+                    beats = self.layout.heartbeats.prefix
+                    keys = (event.key for event in change.events)
+                    self.renewed = [key.removeprefix(beats) for key in keys if key.startswith(beats)]
                 self._tell(news=any(news))
+                self.renewed = None
 
     def _apply(self, key: str, value: bytes | None, revision: int) -> bool:
         """Take one record over; whether there is anything new about it."""
-        for collection, records in self._tables:
-            if not key.startswith(collection.prefix):
-                continue
-            name = key.removeprefix(collection.prefix)
-            if value is None:
-                records.pop(name, None)
-                return True
-            try:
-                old = records.get(name)
-                records[name] = new = self.decode(collection, key, value, revision)
-                return old is None or not _same_life(old.record, new.record)
-            except StoreError:
-                records.pop(name, None)
-                log.exception("a record is passed over", key=key)
-                return True
-        return False
+        if key not in self._table_of:
+            tables = (table for table in self._tables if key.startswith(table[0].prefix))
+            self._table_of[key] = next(tables, None)
+        table = self._table_of[key]
+        if table is None:
+            return False
+        collection, records = table
+        name = key.removeprefix(collection.prefix)
+        if value is None:
+            records.pop(name, None)
+            return True
+        try:
+            old = records.get(name)
+            records[name] = new = self.decode(collection, key, value, revision)
+            return old is None or not _same_life(old.record, new.record)
+        except StoreError:
+            records.pop(name, None)
+            log.exception("a record is passed over", key=key)
+            return True
 
     def decode(self, collection: Collection[Any], key: str, value: bytes, revision: int) -> Held[Any]:
         """One record as it is stored. ``StoreError`` when it cannot be read."""
