@@ -141,6 +141,21 @@ async def _lose_answers(world: World, host: Host, seconds: float) -> None:
     await _weather(world, host, seconds, answers_lost=world.chance.choice([0.3, 1.0]))
 
 
+async def _late_answer(world: World, host: Host, seconds: float) -> None:
+    """Heartbeats are committed, and their answers lost; seconds later one is heard of, and then nothing any more."""
+    scale, pairs = world.profile.lease / 10.0, _pairs(world, host, _others(world, host), "oi")
+    weather = world.network.weather[host.name]
+    weather.answers_lost = 1.0
+    await world.wait(world.profile.beat * world.chance.uniform(0.9, 1.5))
+    weather.answers_lost = 0.0
+    await _cut(world, pairs, scale * world.chance.uniform(4.5, 5.5))
+    holder = host.ha.holder if host.answers() else None
+    before, until = holder.lease if holder else None, world.now() + scale
+    while holder is not None and holder.lease == before and world.now() < until:
+        await world.wait(0.002)
+    await _cut(world, pairs, max(seconds, 2.5 * world.profile.lease))
+
+
 async def _jump(world: World, host: Host, seconds: float) -> None:
     """The wall clock is set: nothing may depend on it."""
     host.wall_off = world.chance.choice([-86400.0, -30.0, 30.0, 86400.0])
@@ -331,6 +346,7 @@ _PLAYS: dict[str, Fault] = {
     "duplication": _duplicate,
     "reordering": _reorder,
     "delay": _delay,
+    "late-answer-then-isolation": _late_answer,
     "clock-jump": _jump,
     "clock-drift": _drift,
     "disk-full": _disk,

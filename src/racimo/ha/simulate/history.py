@@ -82,7 +82,7 @@ def look(world: World) -> Checkpoint:
         service, guest = witness.services.get(sid), witness.owners.get(int(sid[3:]))
         setup = world.setup.guests.get(sid)
         state = "ignored" if resource.requested == "ignored" else service.state.value if service else "queued"
-        node = guest.node if guest else service.node if service else setup.node if setup else ""
+        node = guest.node if guest else (service.node if service else "") or (setup.node if setup else "")
         runs = tuple(world.oracle.runners(int(sid[3:])))
         guests[sid] = GuestLook(node, state, resource.requested.value, runs)
     return Checkpoint(world.now(), settled(world), nodes, guests)

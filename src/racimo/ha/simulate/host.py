@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 RESIGN_S = 0.5
 RESET_S = 2.0
+SHUTDOWN_LOOK_S = 0.25
+SHUTDOWN_WITHIN_S = 600.0
+"""How long a node that shuts down waits for its HA guests at most."""
+
 """How long a reset takes at least."""
 
 
@@ -72,8 +76,10 @@ class Host:
         self.store_works = True
         self.daemon = self.ha_up = True
         """Whether racimo-node and racimo-ha run."""
-        self.leaving = False
-        self.second_killer = self.guard_works = self.watchdog_works = True
+        self.wish = ""
+        """What it was told to do: ``reboot``, ``poweroff``, or nothing."""
+        self.wished = asyncio.Event()
+        self.second_killer = self.guard_kills = self.guard_works = self.watchdog_works = True
         self.starved = self.late = 0.0
         self.next_version = False
         self.wall_off = 0.0
@@ -156,9 +162,11 @@ class Host:
         if self.powered:
             return
         chance = self.world.chance
-        self.powered, self.paused, self.leaving = True, False, False
+        self.powered, self.paused, self.wish = True, False, ""
+        self.wished = asyncio.Event()
         self._awake.set()
-        self.clock = HostClock(self, chance.uniform(0, 1e5), chance.uniform(*self.rate_range))
+        rate = 1.0 if self.world.calm else chance.uniform(*self.rate_range)
+        self.clock = HostClock(self, 0.0 if self.world.calm else chance.uniform(0, 1e5), rate)
         self.keeper, self.operations = HostKeeper(self), HostOperations(self)
         self.watchman = Watchman(self)
         self.watchman.ticks = self.guard_works
@@ -251,22 +259,29 @@ class Host:
         return self._ha is not None and not self._ha.done()
 
     async def end_ha(self) -> None:
-        """racimo-ha is told to end: it gives a manager's office back."""
-        if self._ha is not None:
-            with suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(RESIGN_S):
-                    await self.ha.manager.resign()
-            self.stop_ha()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RESIGN_S):
-                    await self.ha.holder.farewell()
+        """racimo-ha is told to end: it gives a manager's office back, and says its last word."""
+        if self._ha is None:
+            return
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(RESIGN_S):
+                await self.ha.manager.resign()
+        self.stop_ha()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RESIGN_S):
+                await self.ha.farewell()
 
     async def shut_down(self, mode: str) -> None:
-        """In order: guests are stopped, then the power goes, and comes again for a ``reboot``."""
-        if not self.powered or self.leaving:
+        """In order: HA is told and its guests leave or end, the others are stopped, and the power goes.
+
+        ``mode`` is ``poweroff`` or ``reboot``, which switches it on again. Who waits too long goes down all the same.
+        """
+        if not self.powered or self.wish:
             return
-        self.leaving = True
-        keeper = self.keeper
+        keeper, began = self.keeper, self.world.now()
+        self.wish = mode
+        self.wished.set()
+        while self.answers() and not self.ha.shutdown.ready and self.world.now() - began < SHUTDOWN_WITHIN_S:
+            await self.clock.sleep(SHUTDOWN_LOOK_S)
         for vmid, process in list(self.running.items()):
             with suppress(RacimoError):
                 await self.operations.stop(vmid, process.epoch)

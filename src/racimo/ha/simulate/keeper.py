@@ -59,10 +59,10 @@ class HostKeeper:
         return self.host.watchman.guard.reported_ns
 
     def marked(self) -> set[int]:
-        return set(self.marks)
+        return set(self.marks) if self.host.world.keeps_marks else set()
 
     def mark(self, vmid: int) -> None:
-        if vmid not in self.marks:
+        if vmid not in self.marks and self.host.world.keeps_marks:
             self.marks.add(vmid)
             self.host.watchman.changed(soon=True)
 
@@ -82,6 +82,8 @@ class HostKiller(Killer):
         self._ending: set[int] = set()
 
     def kill(self, vmids: set[int]) -> list[Process]:
+        if not self.host.guard_kills:
+            return []
         before = {vmid for vmid in vmids if vmid in self.host.running and vmid not in self._ending}
         self.host.kill(before, "killed without a lease")
         self._ending |= before & self.host.running.keys()

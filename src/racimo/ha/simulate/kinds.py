@@ -25,6 +25,7 @@ FAULTS = (
     "leader-stall",
     "leader-change",
     "answer-lost",
+    "late-answer-then-isolation",
     "watchdog-silent",
     "watchdog-early",
     "guard-killed",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 USUAL_S = (0.0003, 0.003)
 """How long a message takes when all is well."""
 
+CALM_S = 0.001
+
 
 @dataclass(slots=True)
 class Weather:
@@ -26,11 +28,16 @@ class Weather:
     """The share of requests that arrive twice."""
 
 
+FAIR = Weather()
+
+
 class Network:
     """Directed: ``cut`` holds the pairs (from, to) that nothing passes between. ``changed`` are told of each change."""
 
     def __init__(self, names: Iterable[str], chance: random.Random) -> None:
         self.names, self.chance = list(names), chance
+        self.calm = False
+        """Every message takes the same time: for scenarios, in which chance has no part."""
         self.off: set[str] = set()
         self.cut: dict[tuple[str, str], int] = {}
         self.weather = {name: Weather() for name in self.names}
@@ -46,8 +53,14 @@ class Network:
         """Whether both hear each other."""
         return self.passes(one, other) and self.passes(other, one)
 
+    def fair(self) -> bool:
+        """Whether no message is late, lost or repeated by chance."""
+        return all(weather == FAIR for weather in self.weather.values())
+
     def latency(self, node: str) -> float:
         """How many seconds a message to or from ``node`` takes, repetitions of the transport included."""
+        if self.calm:
+            return CALM_S
         weather, chance = self.weather[node], self.chance
         late = chance.uniform(*weather.delay)
         while weather.lost and chance.random() < weather.lost:

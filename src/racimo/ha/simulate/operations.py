@@ -42,10 +42,18 @@ class HostOperations:
                 self.host.keeper.mark(vmid)
                 lease = self.host.keeper.lease
                 await self._takes(self.world.setup.durations.start)
-                refusal = self.world.behaviour.start(vmid, self.host.name)
+                refusal = "it is locked" if vmid in self.world.locked else ""
+                refusal = refusal or self.world.behaviour.start(vmid, self.host.name)
                 now = self.host.keeper.lease
-                if not refusal and not (
-                    lease and now and lease.incarnation == now.incarnation and now.holds(self.host.clock.boottime_ns())
+                if (
+                    not refusal
+                    and self.world.checks_lease
+                    and not (
+                        lease
+                        and now
+                        and lease.incarnation == now.incarnation
+                        and now.holds(self.host.clock.boottime_ns())
+                    )
                 ):
                     refusal = "the node has no lease any more"
                 if refusal:
@@ -87,7 +95,8 @@ class HostOperations:
             raise OperationFailed(f"vm:{vmid} does not run any more")
         target = other.name
         other.incoming[vmid] = epoch + 1
-        self.host.finish(vmid, f"halted, to go on on {target}")
+        if self.world.halts_first:
+            self.host.finish(vmid, f"halted, to go on on {target}")
         self.world.phase("halted", self.host, other)
         moved = replace(guest.record, node=target, epoch=epoch + 1)
         runs = Runtime(vmid=vmid, node=target, epoch=epoch + 1, state=RunState.RUNNING, reason="it was moved here")
@@ -100,6 +109,9 @@ class HostOperations:
             self.host.spawn(self.write_down(vmid, "its move was cut off"))
             raise
         self.world.phase("committed", self.host, other)
+        if not self.world.halts_first:
+            await self._takes(1.0)
+            self.host.finish(vmid, f"halted, too late, to go on on {target}")
         if committed is None:
             self.host.spawn(self.write_down(vmid, "its move was overtaken"))
             raise Conflict(f"vm:{vmid} was changed meanwhile")
@@ -158,7 +170,7 @@ class HostOperations:
 
     async def write_down(self, vmid: int, why: str) -> None:
         """A guest ended by itself: the store has to say so."""
-        for _ in range(TRIES):
+        while True:
             try:
                 async with self.lock(vmid):
                     held = await self.layout.runtimes.find(vmid)
@@ -174,7 +186,7 @@ class HostOperations:
 
     async def settle(self) -> None:
         """After a boot: nothing runs here, whatever the store says."""
-        for _ in range(TRIES * 10):
+        while True:
             try:
                 runtimes = await self.layout.runtimes.records()
             except StoreError:

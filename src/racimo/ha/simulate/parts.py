@@ -6,7 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from racimo.ha.daemon import HaNode
+from racimo.ha.failsafe import FailSafe
 from racimo.ha.heartbeat import KILLER_LOOK_S, Holder
+from racimo.ha.shutdown import ACTIVE, LOOK_S, Shutdown
 from racimo.ha.simulate.neighbours import SimulatedNeighbours
 from racimo.ha.timing import SECOND_NS
 from racimo.ha.view import View
@@ -52,10 +54,38 @@ class SimulatedHolder(Holder):
             try:
                 async with asyncio.timeout(wait):
                     await self.shortened.wait()
-                await self.clock.sleep(KILLER_LOOK_S / 2)
             except TimeoutError:
-                await self.clock.sleep(0)
+                pass
+            await self.clock.sleep(KILLER_LOOK_S / 2)
             self.kill_unleased()
+
+
+class SimulatedShutdown(Shutdown):
+    """Looks at the wish when there is another one, and all the time once there is one."""
+
+    wished: asyncio.Event
+
+    async def run(self) -> None:
+        while True:
+            self.look()
+            if self.holder.mode == ACTIVE:
+                self.wished.clear()
+                await self.wished.wait()
+            else:
+                await self.clock.sleep(LOOK_S)
+
+
+class SimulatedFailSafe(FailSafe):
+    """Looks at the lease when so much of it can have run out that it matters."""
+
+    async def run(self) -> None:
+        while True:
+            beat, standing = self.holder.profile().beat, self.holder.extendable()
+            idle = 0.0
+            if standing is not None and not self.extends:
+                idle = self.holder.left_s() - (standing[0].lease - standing[0].kill_margin) * 2 / 3
+            await self.clock.sleep(max(beat / 2, idle))
+            await self.look()
 
 
 class SimulatedHa(HaNode):
@@ -67,6 +97,11 @@ class SimulatedHa(HaNode):
     def __init__(self, host: Host) -> None:
         super().__init__(host.name, host.store(), host.keeper, host.operations, host.clock, host.name)
         self.host = host
+        self.manager.loads = host.world.measured
+        shutdown = SimulatedShutdown(host.name, self.view, self.holder, host.clock, lambda: host.wish)
+        shutdown.wished, self.shutdown = host.wished, shutdown
+        self.failsafe = SimulatedFailSafe(host.name, self.view, self.holder, self.observer, host.clock)
+        self.holder.peers = self.failsafe.peers
         self.failsafe.neighbours = SimulatedNeighbours(host)
         if isinstance(self.view, SharedView):
             self.view.decoded = host.world.decoded

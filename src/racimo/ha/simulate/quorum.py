@@ -116,6 +116,8 @@ class Quorum:
         self.acknowledges_early = acknowledges_early
         self.stalled = False
         self._working: list[str] = []
+        self.led_since = self.outage_s = self._lost_at = 0.0
+        """Since when there is this leader, and how long there was none before."""
         self._election: asyncio.TimerHandle | None = None
         self._subscriptions: list[Subscription] = []
         network.changed.append(self.refresh)
@@ -143,10 +145,12 @@ class Quorum:
         """Machines or the network changed: keep the leader, or elect one after a while."""
         self._working = self.group_of(self.leader) if self.leader else []
         if len(self._working) < self.majority:
+            if self.leader:
+                self._lost_at = virtual_loop().time()
             self.leader, self._working = "", []
         if not self.leader and self.possible():
             if self._election is None:
-                self._election = virtual_loop().call_later(self.chance.uniform(*ELECTION_S), self._elect)
+                self._election = virtual_loop().call_later(self._election_s(), self._elect)
         elif self._election is not None:
             self._election.cancel()
             self._election = None
@@ -159,9 +163,13 @@ class Quorum:
         if member in self.durable and self.acknowledges_early:
             self.durable[member] = min(self.durable[member], self.acknowledged - 1)
 
+    def reaches(self, node: str) -> bool:
+        """Whether the node can ask and hear answers now."""
+        return self._reached(node, requests=True) and self.answers(node)
+
     def lose_reach(self) -> list[str]:
         """The nodes whose requests or answers do not get through now."""
-        return [node for node in self.machines if not (self._reached(node, requests=True) and self.answers(node))]
+        return [node for node in self.machines if not self.reaches(node)]
 
     def begin(self) -> None:
         """All members have what stands in the store now."""
@@ -176,20 +184,27 @@ class Quorum:
 
     def step_down(self) -> None:
         """The leader loses its office though nothing is wrong with its machine."""
+        self._lost_at = virtual_loop().time()
         self.leader = ""
         self.refresh()
+
+    def _election_s(self) -> float:
+        return sum(ELECTION_S) / 2 if self.network.calm else self.chance.uniform(*ELECTION_S)
 
     def _elect(self) -> None:
         self._election = None
         able = [member for member in self.voters if len(self.group_of(member)) >= self.majority]
         if able and not self.leader:
             newest = max(self.durable[member] for member in able)
-            self.leader = self.chance.choice([member for member in able if self.durable[member] == newest])
+            up_to_date = [member for member in able if self.durable[member] == newest]
+            self.leader = up_to_date[0] if self.network.calm else self.chance.choice(up_to_date)
             if newest < self.acknowledged:
                 self.lost(
                     f"revision {self.acknowledged} was acknowledged, but {self.leader} leads with no more than {newest}"
                 )
             self._working = self.group_of(self.leader)
+            self.led_since = virtual_loop().time()
+            self.outage_s = self.led_since - self._lost_at
             self._catch_up()
         self._tell()
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from racimo.model.ha import ArmPhase, Requested, ServiceState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from racimo.ha.simulate.world import World
+    from racimo.model.ha import Service
 
 RESTING = (ServiceState.STARTED, ServiceState.STOPPED, ServiceState.ERROR, ServiceState.FREEZE, ServiceState.RECOVERY)
 STILL_S = 3.0
@@ -22,6 +25,9 @@ def settled(world: World) -> bool:
         return False
     if not world.quorum.leader:
         return not any(host.running for host in world.hosts.values()) and not world.quorum.possible()
+    arming = world.witness.arming
+    if arming is not None and arming.phase is ArmPhase.DISARMED:
+        return True
     late = world.loop.time() - 3 * world.profile.beat
     if any(world.beats.get(node, 0.0) < late for node in world.witness.heartbeats):
         return False
@@ -33,6 +39,11 @@ def settled(world: World) -> bool:
         if service is None or service.state not in RESTING:
             return False
     return True
+
+
+def resting(services: Iterable[Service], now: float) -> bool:
+    """Whether no service is on its way to another state, or waits for its time (seconds of the wall clock)."""
+    return all(service.state in RESTING and service.not_before <= now for service in services)
 
 
 def wanted(world: World) -> list[str]:

@@ -69,9 +69,19 @@ class Witness:
             return
         self.heartbeats.pop(node, None)
         host = self.world.hosts[node]
+        self._blame(node)
         alive = [f"vm:{vmid}" for vmid in sorted(host.running) if f"vm:{vmid}" in self.resources]
         if alive and host.powered and self.world.writer != node:
             self.world.oracle.violate(f"2 {node} was fenced while it runs {', '.join(alive)}")
+
+    def _blame(self, node: str) -> None:
+        """After an outage of the store itself each node has half a lease to show life before it is fenced."""
+        world = self.world
+        host, quorum, profile = world.hosts[node], world.quorum, world.profile
+        since = world.loop.time() - quorum.led_since
+        well = host.powered and not host.paused and host.answers() and quorum.reaches(node)
+        if well and quorum.outage_s > 3 * profile.beat and since < profile.lease / 2 * 0.9 and world.writer != node:
+            world.oracle.violate(f"11 {node} was fenced {since:.1f} s after an outage of the store that struck all")
 
     def _service(self, sid: str, service: Service | None) -> None:
         old = self.services.get(sid)
@@ -95,6 +105,8 @@ class Witness:
         self.owners[vmid] = guest
         if old is None or old.node == guest.node:
             return
+        if self.world.writer and self.world.writer != old.node:
+            self.world.locked.discard(vmid)  # its owner is proven dead, and so is whoever held the lock there
         self.world.hosts[guest.node].given(vmid, guest.epoch)
         self.world.oracle.note("guest", f"vm:{vmid}", f"belongs to {guest.node}", f"epoch {guest.epoch}")
         if guest.epoch <= old.epoch:
@@ -121,6 +133,10 @@ class Witness:
     def _manager(self, _: str, term: ManagerTerm | None) -> None:
         if term is None:
             self.term = None
+            return
+        if not term.node:
+            self.term = term
+            self.world.oracle.note("manager", self.world.writer, "gave its office back")
             return
         holder = (term.node, term.incarnation)
         if self._managers.setdefault(term.term, holder) != holder:

@@ -17,8 +17,9 @@ from racimo.ha.simulate.oracle import Oracle
 from racimo.ha.simulate.parts import SimulatedHa
 from racimo.ha.simulate.quorum import Quorum
 from racimo.ha.simulate.records import write_records
-from racimo.ha.simulate.rest import wanted
+from racimo.ha.simulate.rest import resting, wanted
 from racimo.ha.simulate.witness import Witness
+from racimo.ha.states import Load
 from racimo.ha.timing import profile_named
 from racimo.store.layout import HA, Layout
 
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 
 Trap: TypeAlias = "Callable[[str, Host, Host], None]"
 
-QUIET_S = 36.0
-"""So long nothing new happens before a stretch counts as quiet: longer than the longest lease."""
+QUIET_S = 8.0
+"""So long nothing new happens before a stretch counts as quiet."""
+
+LONGEST_COUNT_S = 36.0
+"""The same while a node shows no life and was not fenced: longer than the longest lease."""
 
 MAX_VOTERS = 5
 
@@ -53,6 +57,8 @@ class World:
         self.profile = profile_named(setup.options.profile)
         self.oracle = Oracle(self.now)
         self.network = Network([*setup.nodes], self.chance)
+        self.calm = self.network.calm = not setup.healed
+        """Whether chance has no part: in scenarios of one's own."""
         self.hosts = {name: Host(self, name) for name in setup.nodes}
         self.quorum = Quorum(voters_of(list(setup.nodes)), dict(self.hosts), self.network, self.chance)
         self.layout = Layout(self.quorum.store)
@@ -60,7 +66,8 @@ class World:
         self.behaviour = Behaviour(setup)
         self.loads = Loads(setup)
         self.boot_s = 0.0
-        self.checks_epochs = True
+        self.checks_epochs = self.keeps_marks = self.checks_lease = self.halts_first = True
+        """Rules of the nodes' daemons; each is false only where it is broken on purpose."""
         self.locked: set[int] = set()
         self.administrator = Administrator(self)
         self.last_runner: dict[int, str] = {}
@@ -150,6 +157,16 @@ class World:
         if before and before != process.node and (failed := self.hosts[before].failed_at) is not None:
             self.oracle.failovers.append(self.now() - failed)
 
+    def measured(self) -> dict[str, Load]:
+        """What guests and nodes use, as it would be measured now."""
+        found: dict[str, Load] = {}
+        for name, host in self.hosts.items():
+            loads = {f"vm:{vmid}": self.loads.of(f"vm:{vmid}") for vmid in host.running}
+            found.update({sid: Load(cpu, memory) for sid, (cpu, memory) in loads.items()})
+            if host.powered:
+                found[name] = Load(sum(cpu for cpu, _ in loads.values()), sum(memory for _, memory in loads.values()))
+        return found
+
     def heal(self) -> None:
         """No fault is left, but for nodes that are lost for good."""
         self.network.heal()
@@ -179,12 +196,21 @@ class World:
 
     def quiet(self) -> bool:
         """Whether each further second would be like the last, until the script goes on."""
-        if self.loop.time() - self.disturbed < QUIET_S or self.setup.options.auto_rebalance:
+        still = self.loop.time() - self.disturbed
+        if still < QUIET_S or self.setup.options.auto_rebalance or not self.network.fair():
             return False
-        if not self.quorum.leader or any(not task.end for task in self.tasks[-50:]):
+        if not self.quorum.leader or self.quorum.stalled or any(not task.end for task in self.tasks[-50:]):
+            return False
+        if any(host.wish or host.starved or host.late for host in self.hosts.values()):
+            return False
+        if not resting(self.witness.services.values(), self.now()):
             return False
         late = self.loop.time() - 3 * self.profile.beat
-        return all(self.beats.get(node, 0.0) > late for node in self.witness.heartbeats)
+        if any(self.beats.get(node, 0.0) <= late for node in self.witness.heartbeats):
+            return False
+        statuses = self.witness.statuses
+        silent = [name for name in self.hosts if name not in self.witness.heartbeats]
+        return still > LONGEST_COUNT_S or all(name in statuses and statuses[name].proof for name in silent)
 
     def _skip(self) -> None:
         coming = self.loop.next_in_script()

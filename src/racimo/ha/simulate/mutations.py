@@ -1,0 +1,254 @@
+"""Deliberate breaks of the safety rules. Each must make the simulation red: else it proves nothing.
+
+A mutation is a part of HA of another kind, or something that the world lets pass. They are for the check of the
+simulation alone, and reachable from nothing else.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from racimo.ha import scene
+from racimo.ha.commit import Commit
+from racimo.ha.observer import Observer
+from racimo.ha.simulate.generate import draw
+from racimo.ha.simulate.history import play
+from racimo.ha.simulate.parts import SimulatedHa, SimulatedHolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from racimo.ha.commit import Transaction
+    from racimo.ha.heartbeat import Holder
+    from racimo.ha.simulate.history import Result
+    from racimo.ha.simulate.host import Host
+    from racimo.ha.simulate.world import World
+    from racimo.ha.states import Decision, Fence, Move, Sighting
+    from racimo.store.base import Compare
+
+
+def _as_it_is(world: World) -> None:
+    """The world is not touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One break: of the HA code (``make_ha``), or of what it stands on (``prepare``)."""
+
+    name: str
+    make_ha: type[SimulatedHa] = SimulatedHa
+    prepare: Callable[[World], None] = _as_it_is
+    proof_skipped: bool = False
+
+
+class _Impatient(Observer):
+    def sighting(self, node: str, now: float) -> Sighting | None:
+        """Takes a node for dead before its lease has run out."""
+        seen = super().sighting(node, now)
+        return replace(seen, expires=seen.suspect + 1.0) if seen else None
+
+
+class NoObserverMargin(SimulatedHa):
+    """Its observer does not wait for the whole lease."""
+
+    observer_kind: ClassVar[type[Observer]] = _Impatient
+
+
+class _LateHolder(SimulatedHolder):
+    def _acknowledge(self, sequence: int, revision: int) -> None:
+        """Counts the lease from when the answer came."""
+        if sequence in self._sent:
+            self._sent[sequence] = (self.clock.boottime_ns(), self._sent[sequence][1])
+        super()._acknowledge(sequence, revision)
+
+
+class LeaseFromReply(SimulatedHa):
+    """Its lease is counted from the reply."""
+
+    holder_kind: ClassVar[type[Holder]] = _LateHolder
+
+
+class _TermlessCommit(Commit):
+    def transaction(self, decision: Decision) -> Transaction:
+        """Whoever was manager once may write."""
+        compares, puts, deletes = super().transaction(decision)
+        return [compare for compare in compares if compare != self.term], puts, deletes
+
+
+class TermNotCompared(SimulatedHa):
+    """Its manager writes under a term that is over."""
+
+    commit_kind: ClassVar[type[Commit]] = _TermlessCommit
+
+
+class _BeatlessCommit(Commit):
+    def _fence(self, decision: Fence) -> Transaction:
+        """A heartbeat that came meanwhile does not matter."""
+        compares, puts, deletes = super()._fence(decision)
+        return [compare for compare in compares if compare.key not in deletes], puts, deletes
+
+
+class HeartbeatNotCompared(SimulatedHa):
+    """Its manager fences a node that has shown life since."""
+
+    commit_kind: ClassVar[type[Commit]] = _BeatlessCommit
+
+
+class _BlindCommit(Commit):
+    def _move(self, decision: Move) -> Transaction:
+        """A guest is moved whatever became of it, its node and its service meanwhile."""
+        compares, puts, deletes = super()._move(decision)
+        return [compare for compare in compares if compare == self.term], puts, deletes
+
+
+class MoveNotCompared(SimulatedHa):
+    """Its manager moves guests by a view that is old."""
+
+    commit_kind: ClassVar[type[Commit]] = _BlindCommit
+
+
+class _UnfencedHolder(SimulatedHolder):
+    async def _settle(self) -> None:
+        """Believes that any heartbeat that stands there, or none, is its own."""
+        held = await self._heartbeats.find(self.node)
+        self._acknowledge(self.sequence, held.revision if held else 0)
+
+
+class FencingNotNoticed(SimulatedHa):
+    """Its heartbeat goes on when it was fenced."""
+
+    holder_kind: ClassVar[type[Holder]] = _UnfencedHolder
+
+
+class _UncappedHolder(SimulatedHolder):
+    def holds(self) -> bool:
+        """Whatever the lease says."""
+        return True
+
+
+class LeaseNotAsked(SimulatedHa):
+    """Its manager and its agent act without a lease."""
+
+    holder_kind: ClassVar[type[Holder]] = _UncappedHolder
+
+
+class _Graceless(Observer):
+    def _comes_back_by(self, profile: object) -> float:
+        """After an outage nobody gets time to come back."""
+        return float("-inf")
+
+
+class NoGrace(SimulatedHa):
+    """Its observer blames nodes for an outage that struck all."""
+
+    observer_kind: ClassVar[type[Observer]] = _Graceless
+
+
+class MajorityPromises(SimulatedHa):
+    """Its lease is extended without the store when only some of the others have promised."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+
+        async def nobody_refuses(*_: object) -> str:
+            return ""
+
+        self.failsafe._refused = nobody_refuses  # type: ignore[assignment, method-assign]
+
+
+def _without_guard(world: World) -> None:
+    """A guard that feeds the watchdog and kills nothing, and no second killer."""
+    for host in world.hosts.values():
+        host.guard_kills = host.second_killer = False
+
+
+def _without_epochs(world: World) -> None:
+    """The nodes' daemons carry out commands of an older epoch, and do not compare the guest's record."""
+    world.checks_epochs = False
+
+
+def _without_marks(world: World) -> None:
+    """The agents confirm marks that they do not keep."""
+    world.keeps_marks = False
+
+
+def _without_lease_at_start(world: World) -> None:
+    """The daemons start guests whatever became of the lease, and the guard is slow to see them."""
+    world.checks_lease = False
+
+
+def _hasty_store(world: World) -> None:
+    """Members agree to what they have not written down yet."""
+    world.quorum.acknowledges_early = True
+
+
+def _hasty_migration(world: World) -> None:
+    """A guest goes on at its target before it is halted at its source."""
+    world.halts_first = False
+
+
+MUTATIONS = (
+    Mutation("no observer margin", NoObserverMargin),
+    Mutation("lease counted from the reply", LeaseFromReply),
+    Mutation("term not compared", TermNotCompared),
+    Mutation("heartbeat not compared", HeartbeatNotCompared),
+    Mutation("move not compared", MoveNotCompared),
+    Mutation("fencing not noticed", FencingNotNoticed),
+    Mutation("lease not asked by the manager", LeaseNotAsked),
+    Mutation("no grace after an outage", NoGrace),
+    Mutation("extended without all promises", MajorityPromises),
+    Mutation("guard off", prepare=_without_guard),
+    Mutation("stale epoch accepted", prepare=_without_epochs),
+    Mutation("mark not kept", prepare=_without_marks),
+    Mutation("started without a lease", prepare=_without_lease_at_start),
+    Mutation("acknowledged before it is durable", prepare=_hasty_store),
+    Mutation("migrated before the halt", prepare=_hasty_migration),
+    Mutation("proof skipped", proof_skipped=True),
+)
+
+
+@contextmanager
+def _no_proof() -> Iterator[None]:
+    """A node that is not online is as good as fenced."""
+    real = scene.taken
+
+    def believed(snapshot: Any, node: str) -> bool:
+        status = snapshot.statuses.get(node)
+        return real(snapshot, node) or (status is not None and status.health.value == "unknown")
+
+    scene.taken = believed
+    try:
+        yield
+    finally:
+        scene.taken = real
+
+
+class _ProoflessCommit(Commit):
+    def _move(self, decision: Move) -> Transaction:
+        compares, puts, deletes = super()._move(decision)
+        return [compare for compare in compares if not self._is_beat(compare)], puts, deletes
+
+    def _is_beat(self, compare: Compare) -> bool:
+        return compare.key.startswith(self.layout.heartbeats.prefix)
+
+
+class ProofSkipped(SimulatedHa):
+    """Its manager moves guests of nodes that it merely does not hear."""
+
+    commit_kind: ClassVar[type[Commit]] = _ProoflessCommit
+
+
+def play_broken(mutation: Mutation, seed: int) -> Result:
+    """The history of ``seed`` with the rule broken."""
+    setup = draw(seed)
+    if not mutation.proof_skipped:
+        return play(setup, mutation.make_ha, mutation.prepare)
+    with _no_proof():
+        return play(setup, ProofSkipped)
+
+
+def first_seed(mutation: Mutation, seeds: Iterable[int]) -> int | None:
+    """The first of ``seeds`` whose history shows the break; None if none does."""
+    return next((seed for seed in seeds if play_broken(mutation, seed).violations), None)
