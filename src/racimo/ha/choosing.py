@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from racimo.model.storage import Storage
     from racimo.placement.pick import Nowhere, Picked
 
+WAITING = (ServiceState.QUEUED, ServiceState.REQUEST_START_BALANCE)
+
 
 class Choosing:
     """Made once per turn; the fleet is counted when it is first asked for."""
@@ -60,7 +62,8 @@ class Choosing:
     def take(self, sid: str, node: str) -> None:
         """The guest goes to ``node``."""
         self._goes[sid] = node
-        self.fleet.place(sid, node)
+        if self._fleet is not None:
+            self._fleet.place(sid, node)
 
     def bound(self, sid: str) -> bool:
         """Whether any rule is about the guest."""
@@ -72,6 +75,8 @@ class Choosing:
             return self._goes[sid]
         service = self.snapshot.services.get(sid)
         if service is None or service.state is ServiceState.STOPPED:
+            return ""
+        if service.state in WAITING and not self._runs(sid):
             return ""
         return service.target or service.node
 
@@ -139,21 +144,29 @@ class Choosing:
 
     def _count(self) -> Fleet:
         snapshot = self.snapshot
-        places = {sid: self._nodes_of(service) for sid, service in snapshot.services.items()}
+        places = {sid: self._nodes_of(sid, service) for sid, service in snapshot.services.items()}
         demands = {sid: self._demand(guest) for sid, guest in snapshot.guests.items()}
         others: dict[str, list[Demand]] = {}
         for sid, guest in snapshot.guests.items():
             if sid not in places and running(guest, snapshot.runtimes.get(sid)):
                 others.setdefault(guest.node, []).append(demands[sid])
         machines = {name: self._machine(name, others.get(name, [])) for name in self.scene.open}
-        return Fleet(machines, demands, places, self.rules, _scoring(snapshot.options.crs))
+        fleet = Fleet(machines, demands, places, self.rules, _scoring(snapshot.options.crs))
+        for sid, node in self._goes.items():
+            fleet.place(sid, node)
+        return fleet
 
-    def _nodes_of(self, service: Service) -> tuple[str, ...]:
+    def _nodes_of(self, sid: str, service: Service) -> tuple[str, ...]:
+        """Where it runs or will run. One that waits to be placed is nowhere yet: it keeps nobody away."""
         if service.state is ServiceState.STOPPED:
             return ()
-        if service.state in (ServiceState.MIGRATE, ServiceState.RELOCATE) and service.target:
-            return service.node, service.target
-        return (service.node,)
+        if service.state in WAITING and not self._runs(sid):
+            return ()
+        return (service.node, service.target) if service.target else (service.node,)
+
+    def _runs(self, sid: str) -> bool:
+        guest = self.snapshot.guests.get(sid)
+        return guest is not None and running(guest, self.snapshot.runtimes.get(sid))
 
     def _demand(self, guest: Guest) -> Demand:
         cpus, memory = demand_of(guest.config)

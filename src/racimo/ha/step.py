@@ -130,6 +130,7 @@ class Step:
         if not away and not anew:
             misplaced = choosing.bound(self.sid) and choosing.misplaced(self.sid, own, failback=self.resource.failback)
             if not misplaced:
+                choosing.take(self.sid, own)
                 return self.command(ServiceState.REQUEST_START, why, **fields)
         if not self.proof_c():
             return self.command(ServiceState.REQUEST_START, why, **fields) if own in self.scene.online else None

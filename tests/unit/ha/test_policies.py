@@ -467,6 +467,20 @@ def test_with_rebalance_on_start_a_guest_starts_where_it_is_best() -> None:
     assert isinstance(move, Move) and move.guest.node == "n3"
 
 
+def test_guests_that_wait_to_be_started_anew_spread_as_if_they_were_nowhere() -> None:
+    snapshot = several({f"vm:{vmid}": "n1" for vmid in range(100, 106)})
+    waiting = replace(
+        snapshot,
+        options=Datacenter(id="", name="", crs_rebalance_on_start=True),
+        services={sid: replace(one, state=S.REQUEST_START_BALANCE) for sid, one in snapshot.services.items()},
+        runtimes={sid: replace(one, state=RunState.STOPPED) for sid, one in snapshot.runtimes.items()},
+    )
+    decided = services(waiting)
+    moved = {sid: one.guest.node for sid, one in decided.items() if isinstance(one, Move)}
+    assert moved == {"vm:101": "n2", "vm:102": "n3", "vm:104": "n2", "vm:105": "n3"}
+    assert set(decided) == set(snapshot.services)
+
+
 def test_a_guest_that_is_not_wanted_leaves_each_waiting_state() -> None:
     for state in (S.QUEUED, S.REQUEST_START_BALANCE, S.RECOVERY, S.RELOCATE):
         asked = wanted(well(state=state), requested=Requested.STOPPED)
