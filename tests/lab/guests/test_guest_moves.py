@@ -35,15 +35,15 @@ async def test_a_guest_moves_there_and_back_and_loses_no_write(lab: Lab, make_gu
     vmid, n1 = await make_guest(), lab.node("n1")
     await call(n1, "post", f"/nodes/n1/qemu/{vmid}/status/start")
     await written(lab, vmid)
-    homes = ["n2", "n1"] * 3
-    for number, target in enumerate(homes):
+    targets = ["n2", "n1"] * 3
+    for number, target in enumerate(targets):
         asked = lab.nodes[number % 3]
         await well(asked, "guest", "migrate", str(vmid), target)
         assert homes(lab, vmid) == [target]
         assert (await written(lab, vmid)).name == target
     await well(n1, "guest", "stop", str(vmid))
     report = await verdict(lab, vmid)
-    assert [span.writer.node for span in report.writers] == ["n1", *homes]
+    assert [span.writer.node for span in report.writers] == ["n1", *targets]
     assert [span.writer.epoch for span in report.writers] == [str(epoch) for epoch in range(1, 8)]
     assert len({span.writer.boot for span in report.writers}) == 1
     assert report.writers_at_once == 1
