@@ -102,7 +102,7 @@ class Session:
         self.locks = Locks(self.layout, name, machine.incarnation, self._is_dead)
         self.notifying = Notifying(
             self.layout, self.mirror, machine.tasks, machine.peers, paths, name,
-            is_sender=lambda: not identity.clustered or self.is_manager(),
+            is_sender=lambda: not identity.clustered or (self.is_manager() and self.mirror.stale_since is None),
         )  # fmt: skip
         self._daemons = MirroredCollection(self.mirror, self.layout.daemons)
 

@@ -74,7 +74,7 @@ def _recovery(sid: str, service: Service | None, statuses: Mapping[str, NodeStat
     if service.state in WAITING:
         text = f"{sid} waits to be started elsewhere than on {service.node}: {service.why}."
         return [Begin(key, kind, Severity.WARNING, f"{sid} waits for recovery", text, fields)]
-    if service.state is ServiceState.REQUEST_START and (origin := _moved_from(service)):
+    if service.state is ServiceState.REQUEST_START and (origin := moved_from(service)):
         status = statuses.get(origin)
         if status is not None and status.health is NodeHealth.FENCE:
             text = f"{sid} is being started on {service.node} instead of {origin}: {service.why}."
@@ -88,7 +88,7 @@ def _recovery(sid: str, service: Service | None, statuses: Mapping[str, NodeStat
     return []
 
 
-def _moved_from(service: Service) -> str:
+def moved_from(service: Service) -> str:
     """The node that its last step took it away from; empty if that was no move."""
     origin, arrow, _ = service.history[-1].what.partition(" → ") if service.history else ("", "", "")
     return origin if arrow else ""

@@ -10,7 +10,7 @@ import structlog
 
 from racimo.errors import StoreError, WatchLost
 from racimo.model.notification import EventType
-from racimo.notification.judge import judge_node, judge_service, judge_task
+from racimo.notification.judge import judge_node, judge_service, judge_task, moved_from
 from racimo.store.layout import NOTIFICATIONS
 from racimo.store.mirror import MirroredCollection
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from racimo.model.ha import NodeStatus, Service
+    from racimo.model.notification import Said
     from racimo.notification.events import Verdict
     from racimo.notification.post import Post
     from racimo.notification.teller import Teller
@@ -44,6 +45,7 @@ class Notifier:
         layout, self._mirror = teller.layout, teller.mirror
         self._statuses = MirroredCollection(self._mirror, layout.node_statuses)
         self._services = MirroredCollection(self._mirror, layout.services)
+        self._nodes = MirroredCollection(self._mirror, layout.nodes)
         self._manager = layout.manager.prefix
         self._pending: deque[Verdict] = deque(maxlen=PENDING)
         self._news = asyncio.Event()
@@ -111,7 +113,11 @@ class Notifier:
 
     def _service(self, sid: str) -> list[Verdict]:
         held = self._services.find(sid)
-        return judge_service(sid, held.record if held else None, self._all_statuses())
+        if held is None:
+            return judge_service(sid, None, {})
+        origin = moved_from(held.record)
+        status = self._statuses.find(origin) if origin else None
+        return judge_service(sid, held.record, {origin: status.record} if status else {})
 
     def _all_statuses(self) -> dict[str, NodeStatus]:
         return {name: held.record for name, held in self._statuses.all().items()}
@@ -157,6 +163,12 @@ class Notifier:
                 verdicts += judge_node(subject, None)
             elif kind in ("error", "recovery") and subject not in services:
                 verdicts += judge_service(subject, None, statuses)
-            elif held.record.type is EventType.TASK and self.teller.wall() - held.record.since > TASKS_FOR_S:
+            elif self._is_pointless(kind, subject, held.record):
                 await self.teller.forget(key)
         await self.teller.tell(verdicts)
+
+    def _is_pointless(self, kind: str, subject: str, said: Said) -> bool:
+        """Nobody waits for its end any more."""
+        if kind == "certificate":
+            return subject != "authority" and self._nodes.find(subject) is None
+        return said.type is EventType.TASK and self.teller.wall() - said.since > TASKS_FOR_S

@@ -101,14 +101,16 @@ class QuorumWatch:
             answers = await self._others.ask(ASK_S)
             speaker = who_says_it(self._teller.node, answers)
             if speaker == self._teller.node:
-                self._say(account(speaker, stale, answers))
+                shared = any(answers.values())
+                title = "The quorum is lost" if shared else f"{speaker} does not reach a quorum"
+                self._say(title, account(speaker, stale, answers))
             elif speaker:
                 self._heard = speaker
                 log.warning("the store is lost; another node says so", speaker=speaker)
 
-    def _say(self, text: str) -> None:
+    def _say(self, title: str, text: str) -> None:
         fields = {"hostname": self._teller.node, "node": self._teller.node}
-        begin = Begin(KEY, EventType.QUORUM, Severity.ERROR, "The quorum is lost", text, fields)
+        begin = Begin(KEY, EventType.QUORUM, Severity.ERROR, title, text, fields)
         message = self._teller.address(self._teller.message((begin,)))
         log.error(f"notification: {message.title}", type="quorum", text=text, targets=",".join(message.targets))
         self._keep({"message": message.id, "targets": list(message.targets)})

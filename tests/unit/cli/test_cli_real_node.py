@@ -121,6 +121,7 @@ def test_a_guest_is_created_changed_and_put_under_ha(node: str, racimo: Racimo, 
         ("cluster leave", 4),
         ("cluster recover --yes", 4),
         ("cluster options --set ha_profile=slow", 2),
+        ("ha profile slow", 2),
         ("cluster remove n9", 3),
         ("task show UPID:n1:00000001:00000001:00000001:qmstart:100:root@pam:", 3),
     ],
@@ -140,3 +141,11 @@ def test_the_store_is_backed_up(node: str, racimo: Racimo, root: Path) -> None:
 
 def test_options_are_changed(node: str) -> None:
     assert main(["cluster", "options", "--set", "migration_network=10.0.2.0/24"]) == 0
+
+
+def test_the_profile_is_shown_and_changed(node: str, racimo: Racimo) -> None:
+    assert racimo("ha", "profile", "patient").out.startswith("HA reacts by the profile patient now.")
+    shown = racimo("ha", "profile", "--json").document
+    assert isinstance(shown, dict) and shown["profile"] == "patient"
+    assert "Heartbeats take" in racimo("ha", "profile").out
+    assert racimo("ha", "profile", "default").code == 0
