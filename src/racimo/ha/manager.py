@@ -217,19 +217,34 @@ class Manager:
     async def _depose(self, term: Held[ManagerTerm]) -> float | None:
         """Have the manager's node lose its power, if it shows no life; whoever is first gives the order.
 
-        By proof A its heartbeat goes, and with that the office is vacant. Returns when the next look is due, if known.
+        With the proof that it is off, its office is taken. Returns when the next look is due, if known.
         """
         basis, now = self.view.copy(), self.clock.monotonic()
         if basis.manager.get(TERM) != term:
             return None
         snapshot, name = self.snapshot(basis, term.record.term), term.record.node
-        decision = fence_by_power(snapshot, name) or power_off(snapshot, name, now)
-        if decision is not None and not await self._commit(decision, basis):
+        if fence := fence_by_power(snapshot, name):
+            return await self._succeed(fence, basis, term)
+        order = power_off(snapshot, name, now)
+        if order is not None and not await self._commit(order, basis):
             return self.clock.monotonic() + RETRY_S
         sighting = snapshot.sightings.get(name)
         if sighting is None:
             return None
         return sighting.expires if now >= sighting.fence_from else min(sighting.fence_from, sighting.expires)
+
+    async def _succeed(self, fence: Fence, basis: Records, held: Held[ManagerTerm]) -> float | None:
+        """Take the manager's node and its office in one transaction: only a manager says how a node is."""
+        compares, puts, deletes = self._commit_kind(self.view.layout, basis, held.compare).transaction(fence)
+        term = ManagerTerm(node=self.node, incarnation=self.holder.incarnation, term=held.record.term + 1)
+        puts = [self.view.layout.manager.put(TERM, term, held), *puts]
+        revision = await self.view.store.txn(compares, puts, deletes)
+        if revision is None:
+            self.view.restart(f"a newer heartbeat of {fence.node}, or another manager, than in view")
+            return None
+        self._term, self._committed = term.term, revision
+        log.info("this node is the HA manager now", term=term.term, why=fence.why)
+        return None
 
     async def resign(self) -> None:
         """Leave the office to whoever is quickest. The record stays, so that no number is given twice."""

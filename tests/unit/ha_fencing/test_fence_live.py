@@ -216,7 +216,8 @@ async def check(datacenter: Datacenter) -> str:
 
 
 async def test_a_device_that_calls_a_living_node_off_is_not_relied_on_until_it_is_right(datacenter: Datacenter) -> None:
-    next(part for part in datacenter.ha.fencing if isinstance(part, Checker)).doubt_s = 0.0
+    checker = next(part for part in datacenter.ha.fencing if isinstance(part, Checker))
+    checker.doubt_s = 0.0
     device = await datacenter.device()
     (datacenter.bench.directory / f"{device.name}.power").write_text("off\n")
     await datacenter.beat("n1", "n3")

@@ -29,7 +29,7 @@ CHECK_S = 60.0
 """Between two questions to a device that answered rightly."""
 DOUBT_S = 15.0
 """Between two questions to one that did not."""
-LOOK_S = 1.0
+LOOK_S = 5.0
 """How often it is looked whether any device is due: it may be new, or have been changed."""
 AT_ONCE = 4
 """So many devices are asked at the same time."""
@@ -43,14 +43,14 @@ class Checker:
     ) -> None:
         self._node, self._view, self._observer, self._manager = node, view, observer, manager
         self._agents, self._clock = agents, clock
-        self.doubt_s = DOUBT_S
+        self.doubt_s, self.look_s = DOUBT_S, LOOK_S
         self._asked: dict[str, tuple[int, float]] = {}
         """By device: the revision of its record when it was last asked, and when it is due again."""
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._clock.sleep(LOOK_S)
+            await self._clock.sleep(self.look_s)
             if self._manager.manages:
                 due = [held for name, held in sorted(self._view.fence_devices.items()) if self._is_due(name, held)]
                 await asyncio.gather(*(self._check(held) for held in due[:AT_ONCE]))

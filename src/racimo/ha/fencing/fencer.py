@@ -34,7 +34,7 @@ class Fencer:
     """
 
     def __init__(self, node: str, view: View, holder: Holder, agents: FenceAgents, clock: Clock) -> None:
-        self._node, self._view, self._holder, self._agents, self._clock = node, view, holder, agents, clock
+        self._node, self._view, self._holder, self.agents, self._clock = node, view, holder, agents, clock
         self._wake = asyncio.Event()
         self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
         view.listen_to_news(self._wake.set)
@@ -63,7 +63,7 @@ class Fencer:
         devices = {name: held.record for name, held in self._view.fence_devices.items()}
         checks = {name: held.record for name, held in self._view.fence_checks.items()}
         began = self._clock.monotonic()
-        course = Course(self._agents, self._clock, lambda: self._due(fencing))
+        course = Course(self.agents, self._clock, lambda: self._due(fencing))
         verdict = await course.cut(levels(fencing.node, devices, checks))
         seconds = round(self._clock.monotonic() - began, 2)
         said = [f"{each.device} {each.action}: {each.said} ({each.seconds:g} s)" for each in verdict.answers]

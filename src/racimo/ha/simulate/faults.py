@@ -329,6 +329,17 @@ async def _guest_crash(world: World, host: Host, seconds: float) -> None:
         host.spawn(host.operations.write_down(vmid, "the guest crashed"))
 
 
+def _broken_fence(how: str) -> Fault:
+    async def broken(world: World, host: Host, seconds: float) -> None:
+        """The host's fence device fails, and something happens to the host that would have it used."""
+        host.fence_fault = how
+        await world.chance.choice([_crash, _isolate, _pause, _flap])(world, host, seconds)
+        await world.wait(world.chance.uniform(0.0, 20.0))
+        host.fence_fault = ""
+
+    return broken
+
+
 UNSURE = ("answer-lost", "late-commands", *(kind for kind in FAULTS if kind.startswith("migration-cut")))
 """Those that strike only when something else happens, and are counted then."""
 
@@ -371,4 +382,5 @@ _PLAYS: dict[str, Fault] = {
     "node-lost": _lost,
     "guest-crash": _guest_crash,
     "ask-to-move": _ask_to_move,
+    **{kind: _broken_fence(kind.removeprefix("fence-")) for kind in FAULTS if kind.startswith("fence-")},
 }

@@ -25,7 +25,8 @@ def draw(seed: int) -> Setup:
     profile = chance.choice(["default", "default", "default", "fast", "patient"])
     durations = Durations(chance.uniform(0.0, 3.0), chance.uniform(0.0, 3.0), chance.uniform(0.0, 8.0))
     troubled = chance.uniform(*TROUBLED_S)
-    steps = _faults(chance, list(nodes), troubled)
+    fences = count > 1 and chance.random() < 0.5
+    steps = _faults(chance, list(nodes), troubled, fences=fences)
     return Setup(
         name=f"seed {seed}",
         nodes=nodes,
@@ -35,6 +36,7 @@ def draw(seed: int) -> Setup:
         steps=(*steps, Step(troubled, (Verb("heal", "heal"),))),
         end=troubled + HEALED_S,
         seed=seed,
+        fences=fences,
         healed=True,
     )
 
@@ -48,8 +50,9 @@ def _guests(chance: random.Random, nodes: list[str]) -> dict[str, GuestSetup]:
     return guests
 
 
-def _faults(chance: random.Random, nodes: list[str], until: float) -> list[Step]:
+def _faults(chance: random.Random, nodes: list[str], until: float, *, fences: bool) -> list[Step]:
     kinds = [kind for kind in FAULTS if len(nodes) > 1 or kind not in LONE]
+    kinds = [kind for kind in kinds if fences or not kind.startswith("fence-")]
     steps: list[Step] = []
     at = chance.uniform(20.0, 60.0)
     lost = False

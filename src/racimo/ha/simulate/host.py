@@ -84,6 +84,8 @@ class Host:
         self.next_version = False
         self.wall_off = 0.0
         self.rate_range = (0.995, 1.005)
+        self.fence_fault = ""
+        """How the device that cuts its power fails: see ``fences``."""
         self.failed_at: float | None = None
         """Since when it shows no life, in the world's time."""
         self.running: dict[int, Process] = {}
@@ -223,6 +225,7 @@ class Host:
     def heal(self) -> None:
         """All that was broken on purpose works again."""
         self.starved = self.late = self.wall_off = 0.0
+        self.fence_fault = ""
         self.disk = self.store_works = self.daemon = self.watchdog_works = True
         self.set_storage(on=True)
         self.resume()

@@ -44,4 +44,9 @@ FAULTS = (
     "node-lost",
     "guest-crash",
     "ask-to-move",
+    "fence-hangs",
+    "fence-lies",
+    "fence-reports-early",
+    "fence-slow",
+    "fence-dies-with-host",
 )

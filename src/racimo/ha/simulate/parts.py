@@ -9,6 +9,7 @@ from racimo.ha.daemon import HaNode
 from racimo.ha.failsafe import FailSafe
 from racimo.ha.heartbeat import KILLER_LOOK_S, Holder
 from racimo.ha.shutdown import ACTIVE, LOOK_S, Shutdown
+from racimo.ha.simulate.fences import SimulatedFences
 from racimo.ha.simulate.neighbours import SimulatedNeighbours
 from racimo.ha.timing import SECOND_NS
 from racimo.ha.view import View
@@ -95,7 +96,8 @@ class SimulatedHa(HaNode):
     holder_kind: ClassVar[type[Holder]] = SimulatedHolder
 
     def __init__(self, host: Host) -> None:
-        super().__init__(host.name, host.store(), host.keeper, host.operations, host.clock, host.name)
+        agents = SimulatedFences(host) if host.world.setup.fences else None
+        super().__init__(host.name, host.store(), host.keeper, host.operations, host.clock, host.name, agents)
         self.host = host
         self.manager.loads = host.world.measured
         shutdown = SimulatedShutdown(host.name, self.view, self.holder, host.clock, lambda: host.wish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from racimo.ha.simulate.fences import fence_device
 from racimo.ha.simulate.setup import MIB
 from racimo.model.datacenter import Datacenter
 from racimo.model.guest import Guest, RunState, Runtime
@@ -39,6 +40,8 @@ async def write_records(world: World) -> None:
     for name, node in setup.nodes.items():
         facts = NodeFacts(cpus=node.cpus, memory=node.memory)
         await layout.nodes.create(name, Node(name=name, id=name, address=name, voter=name in voters, facts=facts))
+        if setup.fences:
+            await layout.fence_devices.create(f"{name}-bmc", fence_device(name))
     for rule in setup.rules:
         await layout.rules.create(rule.id, _rule(rule))
     known = setup.known.guests if setup.known else {}

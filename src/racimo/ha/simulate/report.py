@@ -47,6 +47,7 @@ def setup_json(setup: Setup) -> dict[str, Any]:
         "name": setup.name,
         "seed": setup.seed,
         "healed": setup.healed,
+        "fences": setup.fences,
         "nodes": {
             name: {"cpus": node.cpus, "memory": node.memory, "power": "on" if node.on else "off"}
             for name, node in setup.nodes.items()

@@ -130,6 +130,8 @@ class _Scenario(_Part):
     seed: Count = 0
     healed: bool = False
     """Of histories that were drawn by a seed."""
+    fences: bool = False
+    """Whether each node has a fence device."""
     expect: Any = None
     """What a test expects; not looked at here."""
     about: Any = None
@@ -187,6 +189,7 @@ def _setup(scenario: _Scenario) -> Setup:
         known=_known(scenario.state, nodes, guests) if scenario.state else None,
         seed=scenario.seed,
         healed=scenario.healed,
+        fences=scenario.fences,
     )
 
 

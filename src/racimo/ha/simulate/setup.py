@@ -133,5 +133,7 @@ class Setup:
     end: float = 600.0
     known: Known | None = None
     seed: int = 0
+    fences: bool = False
+    """Whether each node has a fence device."""
     healed: bool = False
     """Whether all is well at the end, so that every wanted guest must run there."""
