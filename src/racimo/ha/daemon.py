@@ -119,7 +119,7 @@ class HaNode:
 
     async def farewell(self) -> None:
         """The last word of this process: the node shuts down in order, or another process of it carries on."""
-        if self.shutdown.ready:
+        if self.shutdown.ready and not self.holder.keeper.guests():
             await self.holder.go()
         else:
             await self.holder.farewell()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from racimo.ha.scene import SHUTDOWN
-from racimo.model.ha import ArmPhase
+from racimo.model.guest import RunState
+from racimo.model.ha import ArmPhase, Requested, ServiceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,9 +69,18 @@ class Shutdown:
         """How many processes of HA guests are here."""
         return self.holder.keeper.guests()
 
+    def _left_alone(self) -> int:
+        """How many run here that the manager does nothing about: those it is to ignore, and those in error."""
+        alone = {sid for sid, held in self.view.resources.items() if held.record.requested is Requested.IGNORED}
+        alone |= {sid for sid, held in self.view.services.items() if held.record.state is ServiceState.ERROR}
+        return sum(
+            held.record.node == self.node and held.record.state is not RunState.STOPPED and f"vm:{name}" in alone
+            for name, held in self.view.runtimes.items()
+        )
+
     @property
     def ready(self) -> bool:
-        """Whether the node may end now: it said so, and none of its HA guests is here."""
+        """Whether the node may end now: it said so, and none of the guests that HA sees to is here."""
         return not self.waits_for()
 
     def waits_for(self) -> str:
@@ -86,8 +96,8 @@ class Shutdown:
         beat = self.view.heartbeats.get(self.node)
         if beat is None or beat.record.mode != self.holder.mode:
             return "the store has not taken the announcement yet"
-        count = self.guests()
-        if not count:
+        count = self.guests() - self._left_alone()
+        if count <= 0:
             return ""
         gave_up = f"; {self.wait_s():g} s for migrating are over" if self.holder.gave_up else ""
         return f"{count} of its HA guests are still here (policy {self.policy()}){gave_up}"
