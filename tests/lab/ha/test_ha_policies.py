@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.root]
 OTHER = 101
 QEMU = "/usr/bin/qemu-system-x86_64"
 SOON_S = 60.0
+ROUNDS_S = 150.0
+"""For several starts, each with its probes."""
 
 
 class Policies:
@@ -52,7 +54,7 @@ class Policies:
     async def history(self, sid: str = SID) -> list[str]:
         return [f"{step['what']}: {step['why']}" for step in await self.ha("history", sid)]
 
-    async def is_in(self, state: str, *, node: str = "", sid: str = SID) -> dict[str, Any]:
+    async def is_in(self, state: str, *, node: str = "", sid: str = SID, within_s: float = SOON_S) -> dict[str, Any]:
         """Wait until HA says so and, where it is to run, that it runs there and nowhere else."""
 
         async def look() -> dict[str, Any] | None:
@@ -63,7 +65,7 @@ class Policies:
             return line if state != "started" or runs == [line["node"]] else None
 
         try:
-            return await until(f"{sid} {state} {node}", look, SOON_S)
+            return await until(f"{sid} {state} {node}", look, within_s)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{await self.line(sid)}\n{await self.history(sid)}") from None
 
@@ -209,7 +211,7 @@ async def test_a_guest_whose_application_is_silent_is_restarted_and_relocated(po
     home = policies.lab.owner()
     options = ("--probe-failures", "2", "--probe-interval", "1", "--probe-grace", "1")
     await policies.ha("set", SID, "--probe", "agent", *options)
-    failed = await policies.is_in("error")
+    failed = await policies.is_in("error", within_s=ROUNDS_S)
     assert "its application is not well" in failed["why"] and failed["node"] != home.name
     told = "\n".join(await policies.history())
     assert f"not well on {home.name}" in told and "restart 1 of 1" in told and f"{home.name} → {failed['node']}" in told
