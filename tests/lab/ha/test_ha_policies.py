@@ -135,8 +135,9 @@ async def test_rules_move_a_guest_to_its_node_bring_it_back_and_keep_two_apart(p
             return True if still and lines[0]["node"] != lines[1]["node"] else None
 
         await until("the two guests apart", apart, SOON_S)
-        refused = await policies.desk.execute("racimo", "ha", "rule", "add", "both", "--resources", f"{VMID},{OTHER}")
-        assert refused.code != 0 and "apart" in refused.out + refused.err
+        both = ("--resources", f"{VMID},{OTHER}", "--affinity", "positive")
+        refused = await policies.desk.execute("racimo", "ha", "rule", "add", "both", *both)
+        assert refused.code != 0 and "apart keeps them apart" in refused.err
     finally:
         await policies.ha("rule", "remove", "home")
         await policies.ha("rule", "remove", "apart")
@@ -206,19 +207,23 @@ async def test_disarmed_nothing_is_killed_fenced_or_started_and_armed_all_goes_o
     await policies.lab.assert_sound()
 
 
-async def test_a_guest_whose_application_is_silent_is_restarted_and_relocated(policies: Policies) -> None:
-    """The lab's guest runs no guest agent, so that is silent."""
-    home = policies.lab.owner()
-    options = ("--probe-failures", "2", "--probe-interval", "1", "--probe-grace", "1")
-    await policies.ha("set", SID, "--probe", "agent", *options)
+async def test_a_guest_whose_application_is_silent_is_restarted_and_one_that_answers_is_left_alone(
+    policies: Policies,
+) -> None:
+    """The lab's guest serves HTTP on port 80; nobody listens on port 81."""
+    address, process = "10.77.0.100", policies.lab.running()
+    options = ("--probe-failures", "2", "--probe-interval", "1", "--probe-grace", "10")
+    await policies.ha("set", SID, "--probe", f"tcp:{address}:81", "--max-relocate", "0", *options)
     failed = await policies.is_in("error", within_s=ROUNDS_S)
-    assert "its application is not well" in failed["why"] and failed["node"] != home.name
-    told = "\n".join(await policies.history())
-    assert f"not well on {home.name}" in told and "restart 1 of 1" in told and f"{home.name} → {failed['node']}" in told
-    await policies.ha("set", SID, "--probe", "")
-    await policies.ha("set", SID, "--state", "disabled")
+    assert "its application is not well" in failed["why"] and f"tcp:{address}:81 does not answer" in failed["why"]
+    assert "restart 1 of 1" in "\n".join(await policies.history())
+    assert policies.lab.running().pid != process.pid
+    await policies.ha("set", SID, "--probe", f"http://{address}/", "--max-relocate", "1", "--state", "disabled")
     await policies.is_in("stopped")
     await policies.ha("set", SID, "--state", "started")
     await policies.is_in("started")
-    await policies.lab.writes()
+    process = policies.lab.running()
+    await policies.lab.writes(150)  # 15 s of them: past the grace
+    assert policies.lab.running() == process
+    await policies.ha("set", SID, "--probe", "")
     await policies.lab.assert_sound()
