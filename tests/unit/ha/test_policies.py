@@ -1,117 +1,39 @@
-"""``decide`` by policy: rules, maintenance, shutdown, disarming, start order, the application's health."""
+"""``decide`` by policy: rules, what a node has, maintenance, shutdown."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from given import NOW, SID, fenced, make_service, run_state, silent, told, wanted, well
+from given import NOW, SID, fenced, run_state, silent, told, wanted, well
+from policies_given import (
+    after,
+    announced,
+    arrived,
+    becomes,
+    homes,
+    maintained,
+    pair,
+    policy,
+    ruled,
+    services,
+    several,
+    turn,
+)
 
 from racimo.ha.decide import decide
-from racimo.ha.states import ArmingChange, BalanceChange, Decision, Fence, Move, NodeChange, ServiceChange, Snapshot
-from racimo.model.datacenter import Datacenter
-from racimo.model.guest import Guest, RunState, Runtime
+from racimo.ha.states import Fence, Move, NodeChange, ServiceChange, Snapshot
+from racimo.model.guest import RunState
 from racimo.model.ha import (
-    Arming,
-    ArmPhase,
-    Balance,
     Heartbeat,
-    Maintenance,
     NodeHealth,
-    Outcome,
-    Requested,
     Resource,
-    Service,
     ServiceState,
 )
 from racimo.model.node import NodeFacts
-from racimo.model.rule import Affinity, Rule, RuleKind
-from racimo.placement.rules import compile_rules
+from racimo.model.rule import Affinity
 
 S = ServiceState
-
-
-def turn(snapshot: Snapshot) -> list[Decision]:
-    return list(decide(snapshot, NOW).decisions)
-
-
-def services(snapshot: Snapshot) -> dict[str, ServiceChange | Move]:
-    return {d.sid: d for d in turn(snapshot) if isinstance(d, (ServiceChange, Move))}
-
-
-def becomes(snapshot: Snapshot, sid: str = SID) -> Service:
-    service = services(snapshot)[sid].service
-    assert service is not None
-    return service
-
-
-def after(snapshot: Snapshot) -> Snapshot:
-    """The snapshot once this turn's changes of services stand in the store; moves are carried out by their nodes."""
-    for decision in turn(snapshot):
-        if isinstance(decision, ServiceChange) and decision.service is not None:
-            snapshot = replace(snapshot, services={**snapshot.services, decision.sid: decision.service})
-        if isinstance(decision, Move):
-            snapshot = replace(
-                snapshot,
-                services={**snapshot.services, decision.sid: decision.service},
-                guests={**snapshot.guests, decision.sid: decision.guest},
-                runtimes={**snapshot.runtimes, decision.sid: decision.runtime},
-            )
-        if isinstance(decision, NodeChange) and decision.status is not None:
-            snapshot = replace(snapshot, statuses={**snapshot.statuses, decision.node: decision.status})
-    return snapshot
-
-
-def arrived(snapshot: Snapshot, node: str, sid: str = SID) -> Snapshot:
-    """Its live migration to ``node`` was committed."""
-    guest = replace(snapshot.guests[sid], node=node, epoch=snapshot.guests[sid].epoch + 1)
-    runtime = Runtime(vmid=guest.vmid, node=node, epoch=guest.epoch, state=RunState.RUNNING)
-    return after(
-        replace(snapshot, guests={**snapshot.guests, sid: guest}, runtimes={**snapshot.runtimes, sid: runtime})
-    )
-
-
-def several(places: dict[str, str], count: int = 3, config: dict[str, dict[str, str]] | None = None) -> Snapshot:
-    """Guests that run on the nodes given."""
-    configs = config or {}
-    return replace(
-        well(count),
-        resources={sid: Resource(sid=sid) for sid in places},
-        services={sid: make_service(sid=sid, node=node) for sid, node in places.items()},
-        guests={
-            sid: Guest(vmid=int(sid[3:]), node=node, epoch=5, config=configs.get(sid, {}))
-            for sid, node in places.items()
-        },
-        runtimes={
-            sid: Runtime(vmid=int(sid[3:]), node=node, epoch=5, state=RunState.RUNNING) for sid, node in places.items()
-        },
-    )
-
-
-def ruled(snapshot: Snapshot, *rules: Rule) -> Snapshot:
-    return replace(snapshot, rules=compile_rules(rules, list(snapshot.nodes)))
-
-
-def homes(nodes: dict[str, int], *, strict: bool = False, sids: tuple[str, ...] = (SID,)) -> Rule:
-    return Rule(name="home", kind=RuleKind.NODES, resources=sids, nodes=nodes, strict=strict)
-
-
-def pair(affinity: Affinity, *sids: str) -> Rule:
-    return Rule(name="pair", kind=RuleKind.RESOURCES, resources=sids, affinity=affinity)
-
-
-def announced(snapshot: Snapshot, node: str, mode: str, *, gave_up: bool = False) -> Snapshot:
-    beat = replace(snapshot.heartbeats[node], mode=mode, gave_up=gave_up)
-    return replace(snapshot, heartbeats={**snapshot.heartbeats, node: beat})
-
-
-def policy(snapshot: Snapshot, name: str, **options: Any) -> Snapshot:
-    return replace(snapshot, options=Datacenter(id="", name="", ha_shutdown_policy=name, **options))
-
-
-def maintained(snapshot: Snapshot, *nodes: str) -> Snapshot:
-    return replace(snapshot, maintenance={node: Maintenance(node=node) for node in nodes})
 
 
 # node affinity
@@ -301,237 +223,3 @@ def test_a_guest_that_is_failed_over_moves_by_the_nodes_own_word() -> None:
     assert isinstance(move, Move) and move.guest.node == "n2" and not move.fenced
     nowhere = replace(run_state(leaving, RunState.STOPPED), allowed={SID: frozenset({"n1"})})
     assert becomes(nowhere).state is S.RECOVERY
-
-
-# disarming
-
-
-def disarming(snapshot: Snapshot, mode: str = "freeze") -> Snapshot:
-    return replace(snapshot, arming=Arming(phase=ArmPhase.DISARMING, mode=mode))
-
-
-def phase(snapshot: Snapshot) -> Arming | None:
-    found = [d.arming for d in turn(snapshot) if isinstance(d, ArmingChange)]
-    return found[0] if found else None
-
-
-def test_disarming_freezes_all_and_then_begins_a_new_generation() -> None:
-    asked = disarming(well())
-    assert becomes(asked).state is S.FREEZE
-    first = phase(asked)
-    assert first is not None and first.phase is ArmPhase.DISARMING and "waits for vm:100" in first.why
-    done = phase(after(asked))
-    assert done is not None and (done.phase, done.generation) == (ArmPhase.DISARMED, 1)
-
-
-def test_a_guest_in_recovery_is_finished_before_ha_is_disarmed() -> None:
-    asked = disarming(fenced(well(), "n1"))
-    assert isinstance(services(asked)[SID], Move)
-    moved = after(asked)
-    assert services(moved) == {}
-    waiting = phase(moved)
-    assert waiting is not None and "request_start" in waiting.why
-    started = after(told(run_state(moved, RunState.RUNNING), "start"))
-    assert becomes(started).state is S.FREEZE
-
-
-def disarmed(snapshot: Snapshot) -> Snapshot:
-    asked = after(disarming(snapshot))
-    arming = phase(asked)
-    assert arming is not None and arming.phase is ArmPhase.DISARMED
-    return replace(asked, arming=arming)
-
-
-def test_while_disarmed_nothing_is_fenced_moved_or_started() -> None:
-    off = disarmed(well())
-    for snapshot in (off, silent(off, "n1", 600), fenced(off, "n1"), run_state(off, RunState.STOPPED)):
-        assert not [d for d in turn(snapshot) if isinstance(d, (Fence, Move, ServiceChange))]
-
-
-def armed(snapshot: Snapshot, *, marked: bool) -> Snapshot:
-    """HA is armed again; n2 and n3 have marked their guests since, n1 only if ``marked``."""
-    arming = replace(snapshot.arming, phase=ArmPhase.ARMED)
-    beats = {
-        name: replace(beat, armed=arming.generation if marked or name != "n1" else 0)
-        for name, beat in snapshot.heartbeats.items()
-    }
-    return replace(snapshot, arming=arming, heartbeats=beats)
-
-
-def test_armed_again_proof_b_is_refused_until_the_node_has_marked_the_guest_anew() -> None:
-    again = armed(disarmed(well()), marked=False)
-    service = becomes(fenced(again, "n1"))
-    assert service.state is S.RECOVERY and "since HA was armed again" in service.why
-    old = Outcome(sid=SID, node="n1", epoch=5, command="mark", ok=True, armed=0)
-    assert becomes(fenced(replace(again, outcomes={SID: old}), "n1")).state is S.RECOVERY
-    new = replace(old, armed=1)
-    assert isinstance(services(fenced(replace(again, outcomes={SID: new}), "n1"))[SID], Move)
-
-
-def test_armed_again_a_frozen_guest_goes_on_once_its_node_has_marked_it() -> None:
-    again = armed(disarmed(well()), marked=False)
-    assert services(again) == {}
-    assert becomes(armed(again, marked=True)).state is S.STARTED
-    assert becomes(armed(run_state(again, RunState.STOPPED), marked=True)).state is S.REQUEST_START
-
-
-def test_no_guest_goes_to_a_node_that_has_not_marked_since() -> None:
-    again = armed(disarmed(several({SID: "n2"})), marked=False)
-    marked = Outcome(sid=SID, node="n2", epoch=5, command="mark", ok=True, armed=1)
-    move = services(fenced(replace(again, outcomes={SID: marked}), "n2"))[SID]
-    assert isinstance(move, Move) and move.guest.node == "n3"
-
-
-# cold start
-
-
-def test_guests_start_by_order_and_delay() -> None:
-    config = {"vm:100": {"startup": "order=2"}, "vm:101": {"startup": "order=1,up=30"}, "vm:102": {}}
-    cold = several({"vm:100": "n1", "vm:101": "n2", "vm:102": "n3"}, 3, config)
-    cold = replace(
-        cold, wall=5000.0, runtimes={s: replace(r, state=RunState.STOPPED) for s, r in cold.runtimes.items()}
-    )
-    first = after(cold)
-    states = {sid: service.state for sid, service in first.services.items()}
-    assert states == {"vm:100": S.QUEUED, "vm:101": S.REQUEST_START, "vm:102": S.QUEUED}
-    assert "vm:101 (order 1) starts first" in first.services["vm:100"].why
-    up = replace(first.runtimes["vm:101"], state=RunState.RUNNING, since=5001.0)
-    begun = replace(first.services["vm:101"], state=S.STARTED)
-    second = replace(
-        first, wall=5002.0, services={**first.services, "vm:101": begun}, runtimes={**first.runtimes, "vm:101": up}
-    )
-    waits = after(second)
-    assert "has 30 s to come up first" in waits.services["vm:100"].why
-    wake = decide(waits, NOW).next_wake
-    assert wake is not None and wake <= NOW + 29.0
-    third = after(replace(waits, wall=5031.5))
-    assert third.services["vm:100"].state is S.REQUEST_START and third.services["vm:102"].state is S.QUEUED
-
-
-def test_a_guest_that_is_recovered_waits_for_nobody() -> None:
-    config = {"vm:100": {"startup": "order=2"}, "vm:101": {"startup": "order=1"}}
-    both = fenced(several({"vm:100": "n1", "vm:101": "n1"}, 3, config), "n1")
-    assert all(isinstance(decision, Move) for decision in services(both).values())
-
-
-# application health
-
-
-def unwell(snapshot: Snapshot, error: str = "no answer") -> Snapshot:
-    service = snapshot.services[SID]
-    outcome = Outcome(
-        sid=SID, node=service.node, epoch=service.epoch, attempt=service.attempt, command="probe", ok=not error,
-        error=error,
-    )  # fmt: skip
-    return replace(snapshot, outcomes={SID: outcome})
-
-
-def test_an_application_that_is_not_well_is_restarted_then_relocated_then_an_error() -> None:
-    probed = wanted(well(), probe="tcp:10.0.0.5:80")
-    first = becomes(unwell(probed))
-    assert (first.state, first.renew, first.restarts) == (S.REQUEST_START, True, 1)
-    again = after(told(replace(probed, services={SID: first}), "start"))
-    assert again.services[SID].state is S.STARTED and again.services[SID].restarts == 1
-    second = becomes(unwell(again))
-    assert (second.state, second.target, second.relocations) == (S.RELOCATE, "n2", 1)
-    last = replace(again.services[SID], restarts=1, relocations=1)
-    assert becomes(unwell(replace(again, services={SID: last}))).state is S.ERROR
-
-
-def test_an_application_that_answers_again_clears_what_was_counted() -> None:
-    probed = wanted(well(restarts=1, relocations=1), probe="agent")
-    service = becomes(unwell(probed, ""))
-    assert (service.state, service.restarts, service.relocations) == (S.STARTED, 0, 0)
-
-
-def test_an_old_answer_of_a_probe_is_passed_over() -> None:
-    probed = unwell(wanted(well(), probe="agent"))
-    assert services(replace(probed, services={SID: make_service(attempt=2)})) == {}
-    assert services(wanted(probed, probe="")) == {}
-
-
-# rebalance on start
-
-
-def test_with_rebalance_on_start_a_guest_starts_where_it_is_best() -> None:
-    busy = several({"vm:100": "n1", "vm:101": "n1", "vm:102": "n2"})
-    off = replace(
-        busy,
-        options=Datacenter(id="", name="", crs_rebalance_on_start=True),
-        services={**busy.services, SID: make_service(state=S.STOPPED)},
-        runtimes={**busy.runtimes, SID: replace(busy.runtimes[SID], state=RunState.STOPPED)},
-    )
-    asked = becomes(off)
-    assert asked.state is S.REQUEST_START_BALANCE
-    move = services(after(off))[SID]
-    assert isinstance(move, Move) and move.guest.node == "n3"
-
-
-def test_guests_that_wait_to_be_started_anew_spread_as_if_they_were_nowhere() -> None:
-    snapshot = several({f"vm:{vmid}": "n1" for vmid in range(100, 106)})
-    waiting = replace(
-        snapshot,
-        options=Datacenter(id="", name="", crs_rebalance_on_start=True),
-        services={sid: replace(one, state=S.REQUEST_START_BALANCE) for sid, one in snapshot.services.items()},
-        runtimes={sid: replace(one, state=RunState.STOPPED) for sid, one in snapshot.runtimes.items()},
-    )
-    decided = services(waiting)
-    moved = {sid: one.guest.node for sid, one in decided.items() if isinstance(one, Move)}
-    assert moved == {"vm:101": "n2", "vm:102": "n3", "vm:104": "n2", "vm:105": "n3"}
-    assert set(decided) == set(snapshot.services)
-
-
-def test_a_guest_that_is_not_wanted_leaves_each_waiting_state() -> None:
-    for state in (S.QUEUED, S.REQUEST_START_BALANCE, S.RECOVERY, S.RELOCATE):
-        asked = wanted(well(state=state), requested=Requested.STOPPED)
-        assert becomes(asked).state is S.REQUEST_STOP
-
-
-# balance
-
-
-def unbalanced(**options: Any) -> Snapshot:
-    """Four guests on n1, none elsewhere, and the datacenter balances itself."""
-    config = {"memory": "2048", "cores": "2"}
-    sids = [f"vm:{vmid}" for vmid in range(100, 104)]
-    snapshot = several(dict.fromkeys(sids, "n1"), 3, dict.fromkeys(sids, config))
-    facts = NodeFacts(cpus=8, memory=16 << 30)
-    chosen = Datacenter(id="", name="", crs="static", crs_auto_rebalance=True, **options)
-    nodes = {name: replace(node, facts=facts) for name, node in snapshot.nodes.items()}
-    return replace(snapshot, nodes=nodes, options=chosen, wall=10_000.0)
-
-
-def rounds(snapshot: Snapshot, count: int) -> tuple[Snapshot, list[ServiceChange]]:
-    """So many rounds, each time with what was remembered of the one before; the moves of the last."""
-    moves: list[ServiceChange] = []
-    for _ in range(count):
-        decisions = turn(snapshot)
-        moves = [d for d in decisions if isinstance(d, ServiceChange)]
-        (remembered,) = [d.balance for d in decisions if isinstance(d, BalanceChange)]
-        snapshot = replace(snapshot, balance=remembered, wall=snapshot.wall + 10.0)
-    return snapshot, moves
-
-
-def test_guests_are_moved_for_balance_after_the_rounds_set_one_at_a_time_with_the_reason() -> None:
-    assert rounds(unbalanced(), 2)[1] == []
-    later, (move,) = rounds(unbalanced(), 3)
-    assert move.service is not None and move.service.state is S.MIGRATE and move.service.target in ("n2", "n3")
-    assert "for balance: it takes load from n1" in move.why
-    assert later.balance.rounds == 0 and len(later.balance.moves) == 1
-
-
-def test_between_two_rounds_nothing_is_counted_and_the_next_is_waited_for() -> None:
-    first = rounds(unbalanced(), 1)[0]
-    soon = replace(first, wall=first.wall - 4.0)
-    made = decide(soon, NOW)
-    assert made.decisions == () and made.next_wake is not None and made.next_wake <= NOW + 4.0
-
-
-def test_no_more_guests_are_moved_in_an_hour_than_set() -> None:
-    full = replace(unbalanced(crs_moves_per_hour=2), balance=Balance(rounds=3, moves=(9_000.0, 9_500.0)))
-    assert not [d for d in turn(full) if isinstance(d, ServiceChange)]
-    assert [d for d in turn(replace(full, wall=13_000.0)) if isinstance(d, ServiceChange)]
-
-
-def test_without_the_option_nothing_is_balanced() -> None:
-    assert turn(replace(unbalanced(), options=Datacenter(id="", name=""))) == []
