@@ -65,6 +65,8 @@ class Options:
         self._home = fleet.rules.homes.get(sid)
         self._occupied = fleet.occupied(sid)
         self._here = fleet.places_of(sid)
+        self.joins = False
+        """Whether it goes where the others of its group are."""
         self.nodes = self._feasible()
 
     @property
@@ -88,7 +90,7 @@ class Options:
         together = self.fleet.where_together(self.sid)
         joined = [at for at in free if at in together]
         if joined:
-            free = [min(joined, key=lambda at: (-together[at], at))]
+            free, self.joins = [min(joined, key=lambda at: (-together[at], at))], True
         elif together:
             free = []
         elif len(free) > 1:
@@ -166,6 +168,8 @@ def pick(
     candidates = options.preferred
     if not candidates:
         return Nowhere(options.refused())
+    if options.joins:
+        return Picked(candidates[0], f"{fleet.rules.joined_by[sid]} keeps it with the others on {candidates[0]}")
     if fleet.scoring is Scoring.BASIC:
         return _fewest(fleet, candidates)
     return _best(fleet, fleet.demand(sid), candidates)

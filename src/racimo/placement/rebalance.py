@@ -122,9 +122,12 @@ def _told(fleet: Fleet, unit: Unit, target: int, before: float, after: float) ->
     """The unit's moves, once it was moved in ``fleet``."""
     source, name = fleet.names[unit.source], fleet.names[target]
     why = f"it takes load from {source} to {name}: the imbalance goes from {before:.3f} to {after:.3f}"
-    if len(unit.sids) > 1:
-        why = f"with {', '.join(unit.sids)}, which are kept together, {why}"
-    return [BalanceMove(sid, source, name, before, after, why) for sid in unit.sids]
+    return [BalanceMove(sid, source, name, before, after, _with_others(sid, unit) + why) for sid in unit.sids]
+
+
+def _with_others(sid: str, unit: Unit) -> str:
+    others = [other for other in unit.sids if other != sid]
+    return f"with {', '.join(others)}, kept together with it, " if others else ""
 
 
 def _spread(uses: list[float]) -> float:

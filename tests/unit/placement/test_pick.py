@@ -91,7 +91,7 @@ def test_nowhere_is_explained_for_each_node() -> None:
 
 def test_a_guest_follows_most_of_its_group() -> None:
     turn = fleet({"b": "n2", "c": "n3", "d": "n3"}, [together("t", "a b c d")])
-    assert Options(turn, "a").nodes == {"n3": 0}
+    assert picked(turn, "a") == Picked("n3", "t keeps it with the others on n3")
     assert Options(turn, "a").refused()["n2"] == "is not where t keeps it, with the others on n3, n2"
 
 

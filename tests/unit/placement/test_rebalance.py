@@ -68,7 +68,7 @@ def test_what_is_together_moves_together_or_not_at_all() -> None:
     start = fleet(dict.fromkeys("abcd", "n1"), together("t", "a b"), together("u", "c d"))
     plan = rebalance(start, set("abcd"), ALL)
     assert [(move.sid, move.target) for move in plan.moves] == [("a", "n2"), ("b", "n2")]
-    assert plan.moves[0].why.startswith("with a, b, which are kept together, it takes load")
+    assert plan.moves[0].why.startswith("with b, kept together with it, it takes load")
     assert not rebalance(start, {"a", "c"}, ALL).moves
     assert not rebalance(start, set("abcd"), Goal(threshold=0, moves=1)).moves
 
