@@ -139,7 +139,7 @@ class Options:
             return f"is not a node of the strict rule {self._home.rule}"
         if at in self._occupied:
             other = self._occupied[at]
-            return f"has {other}, which {self.fleet.rules.apart[self.sid][other]} keeps apart from it"
+            return f"has {other}, which rule {self.fleet.rules.apart[self.sid][other]} keeps apart from it"
         machine = self.fleet.machines[at]
         if machine.cpus and self.demand.cpus > machine.cpus and at not in self._here:
             return f"has {machine.cpus:g} CPUs, and it needs {self.demand.cpus:g}"
@@ -154,7 +154,7 @@ class Options:
         if not where:
             return "has no room for all that is kept together with it"
         nodes = _named([self.fleet.names[at] for at in sorted(where, key=lambda at: (-where[at], at))])
-        return f"is not where {self.fleet.rules.joined_by[self.sid]} keeps it, with the others on {nodes}"
+        return f"is not where rule {self.fleet.rules.joined_by[self.sid]} keeps it, with the others on {nodes}"
 
 
 def pick(
@@ -168,19 +168,26 @@ def pick(
     candidates = options.preferred
     if not candidates:
         return Nowhere(options.refused())
-    if options.joins:
-        return Picked(candidates[0], f"{fleet.rules.joined_by[sid]} keeps it with the others on {candidates[0]}")
+    if len(candidates) == 1:
+        return Picked(candidates[0], _why_only(options, candidates[0]))
     if fleet.scoring is Scoring.BASIC:
         return _fewest(fleet, candidates)
     return _best(fleet, fleet.demand(sid), candidates)
+
+
+def _why_only(options: Options, node: str) -> str:
+    rules = options.fleet.rules
+    if options.joins:
+        return f"rule {rules.joined_by[options.sid]} keeps it with the others on {node}"
+    if len(options.nodes) > 1:
+        return f"{node} is the one that rule {rules.homes[options.sid].rule} prefers"
+    return f"{node} is the only node left for it"
 
 
 def _fewest(fleet: Fleet, candidates: list[str]) -> Picked:
     counts = [fleet.guests[fleet.index[name]] for name in candidates]
     least = min(counts)
     best = candidates[counts.index(least)]
-    if len(candidates) == 1:
-        return Picked(best, f"{best} is the only node left for it")
     if counts.count(least) > 1:
         return Picked(best, f"{best} is the first of the emptiest of {_among(candidates)}")
     return Picked(best, f"{best} has the fewest guests of {_among(candidates)}")
@@ -191,8 +198,6 @@ def _best(fleet: Fleet, demand: Demand, candidates: list[str]) -> Picked:
     scores = [found[fleet.index[name]] for name in candidates]
     enough = max(scores) - ALIKE
     best = next(name for name, score in zip(candidates, scores, strict=True) if score >= enough)
-    if len(candidates) == 1:
-        return Picked(best, f"{best} is the only node left for it")
     told = nsmallest(NAMED, zip([-score for score in scores], candidates, strict=True))
     shown = ", ".join(f"{name} {-score:.4f}" for score, name in told)
     return Picked(best, f"{best} scores best of {_among(candidates)} ({shown})")

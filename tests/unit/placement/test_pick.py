@@ -73,7 +73,7 @@ def test_dynamic_looks_at_what_is_measured() -> None:
 
 def test_the_highest_priority_that_is_there_wins_over_the_load() -> None:
     turn = fleet({"x": "n2", "y": "n2"}, [home("h", "a", {"n2": 2, "n3": 1})])
-    assert picked(turn, "a").node == "n2"
+    assert picked(turn, "a") == Picked("n2", "n2 is the one that rule h prefers")
     gone = fleet({}, [home("h", "a", "n9")])
     assert picked(gone, "a").node == "n1"
 
@@ -83,7 +83,7 @@ def test_nowhere_is_explained_for_each_node() -> None:
     choice = pick(turn, "a", barred={"n2": "failed to start it"})
     assert isinstance(choice, Nowhere)
     assert choice.why == (
-        "no node can have it: n1 has x, which s keeps apart from it; n2 failed to start it; "
+        "no node can have it: n1 has x, which rule s keeps apart from it; n2 failed to start it; "
         "n3 is not a node of the strict rule h"
     )
     assert pick(fleet({}, machines={"n1": Machine()}), "a", allowed=()) == Nowhere({"n1": "lacks a storage of its"})
@@ -91,8 +91,8 @@ def test_nowhere_is_explained_for_each_node() -> None:
 
 def test_a_guest_follows_most_of_its_group() -> None:
     turn = fleet({"b": "n2", "c": "n3", "d": "n3"}, [together("t", "a b c d")])
-    assert picked(turn, "a") == Picked("n3", "t keeps it with the others on n3")
-    assert Options(turn, "a").refused()["n2"] == "is not where t keeps it, with the others on n3, n2"
+    assert picked(turn, "a") == Picked("n3", "rule t keeps it with the others on n3")
+    assert Options(turn, "a").refused()["n2"] == "is not where rule t keeps it, with the others on n3, n2"
 
 
 def test_the_first_of_a_group_goes_where_all_fit() -> None:
