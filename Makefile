@@ -10,7 +10,7 @@ PACKAGES := python3-venv systemd systemd-container systemd-sysv dbus iproute2 km
 	busybox-static qemu-system-x86 qemu-utils ipxe-qemu etcd-server etcd-client
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab lab-down test test-fast check format lock setup image clean
+.PHONY: help demo lab lab-down test test-fast simulate check format lock setup image clean
 
 help: ## Say what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: setup image ## All tests, on real QEMU, etcd, systemd and a lab of real no
 
 test-fast: setup ## The tests that need neither root nor a lab
 	$(BIN)/pytest -m "not lab and not root"
+
+simulate: setup ## 1,000 random histories of the HA code, others each day
+	$(BIN)/racimo simulate --seeds 1000 --start $$(( $$(date +%s) / 86400 * 1000 ))
 
 check: setup ## Style, types, and who may import whom
 	$(BIN)/ruff check .

