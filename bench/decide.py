@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import htools
 from racimo.ha.decide import decide
-from racimo.ha.states import Sighting, Snapshot
+from racimo.ha.states import Move, Sighting, Snapshot
 from racimo.model.datacenter import Datacenter
 from racimo.model.guest import Guest, RunState, Runtime
 from racimo.model.ha import Heartbeat, NodeHealth, NodeStatus, Resource, Service, ServiceState
@@ -122,7 +122,8 @@ def turns() -> list[Row]:
             quiet, busy = best(partial(decide, well, NOW)), best(partial(decide, gone, NOW))
             found.append(
                 {
-                    "nodes": nodes, "guests": guests, "crs": crs, "moves": len(decide(gone, NOW).decisions) - 1,
+                    "nodes": nodes, "guests": guests, "crs": crs,
+                    "moves": sum(isinstance(decision, Move) for decision in decide(gone, NOW).decisions),
                     "all_well_ms": round(quiet[0] * 1000, 1), "node_lost_ms": round(busy[0] * 1000, 1),
                     "node_lost_cpu_ms": round(busy[1] * 1000, 1),
                 }
@@ -247,6 +248,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     parts = options.parts or ["turn", "choose", "balance"]
+    if parts != ["turn"] and not htools.HAIL.exists():
+        parser.error("choose and balance need hail and hbal; install them: apt-get install ganeti-htools")
     with tempfile.TemporaryDirectory() as folder:
         kinds: dict[str, Callable[[], list[Row]]] = {
             "turn": turns,
