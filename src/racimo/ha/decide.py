@@ -99,11 +99,14 @@ def _guests_on(snapshot: Snapshot, name: str) -> list[str]:
 
 
 def _can_be_fenced(scene: Scene, name: str) -> bool:
-    """A heartbeat can be ended; the lack of one matters only where HA guests wait for it. Never while disarmed."""
+    """A heartbeat can be ended; the lack of one matters only where HA guests wait for it. Never while disarmed.
+
+    A node that has not marked its guests since HA was armed again is left alone: its lease's end would prove nothing.
+    """
     if scene.snapshot.arming.phase is ArmPhase.DISARMED:
         return False
     if name in scene.snapshot.heartbeats:
-        return True
+        return scene.is_guarded(name)
     return scene.waits_for(name) and not scene.is_taken(name)
 
 

@@ -64,6 +64,13 @@ class Scene:
         else:
             self.fail_over[name] = why
 
+    def is_guarded(self, node: str) -> bool:
+        """Whether the node's guard knows HA guests in the present generation of ``Arming``, by any word of it."""
+        if not self.generation or self.snapshot.heartbeats[node].armed == self.generation:
+            return True
+        services = self.snapshot.services.values()
+        return any(s.node == node and s.guarded and s.armed == self.generation for s in services)
+
     def is_taken(self, node: str) -> bool:
         """Proof B: the node was fenced with a proof and has had no heartbeat, so no lease, since."""
         return taken(self.snapshot, node)

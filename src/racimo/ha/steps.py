@@ -208,6 +208,9 @@ def _frozen(step: Step) -> Decision | None:
         return None
     if step.resource.target and step.ended:
         return _move_stopped(step)  # an administrator will not wait
+    if node not in scene.online and not step.is_kept_frozen() and not step.ended:
+        why = f"{node} shows no life and has not marked it since HA was armed again, so it may still run there"
+        return step.to(ServiceState.RECOVERY, why)
     if node in scene.freeze or node not in scene.online:
         return None
     if step.snapshot.heartbeats[node].armed != scene.generation:

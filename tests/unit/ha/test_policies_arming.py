@@ -257,3 +257,16 @@ def test_no_more_guests_are_moved_in_an_hour_than_set() -> None:
 
 def test_without_the_option_nothing_is_balanced() -> None:
     assert turn(replace(unbalanced(), options=Datacenter(id="", name=""))) == []
+
+
+# what disarming leaves behind
+
+
+def test_a_node_that_has_not_marked_since_ha_was_armed_is_not_fenced_and_its_guest_says_why() -> None:
+    again = armed(disarmed(well()), marked=False)
+    cut_off = silent(again, "n1", 600)
+    assert not [d for d in turn(cut_off) if isinstance(d, Fence)]
+    service = becomes(cut_off)
+    assert service.state is S.RECOVERY and "it may still run there" in service.why
+    assert services(after(cut_off)) == {}
+    assert [d for d in turn(silent(armed(again, marked=True), "n1", 600)) if isinstance(d, Fence)]
