@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_live import Desk, HandClock, Starter
+from test_live import Desk, HandClock, OneNode, Starter
 
 from racimo.ha.daemon import HaNode
 from racimo.ha.fencing.checker import Checker
@@ -233,3 +233,22 @@ async def test_a_device_that_calls_a_living_node_off_is_not_relied_on_until_it_i
 
 async def checked(datacenter: Datacenter, wanted: str) -> bool:
     return await check(datacenter) == wanted
+
+
+async def test_a_daemon_told_to_end_says_so_and_its_successor_carries_on() -> None:
+    one = OneNode()
+    await one.records()
+    async with one.runs():
+        await until(one.ha.holder.holds, "a lease")
+    await one.ha.farewell()
+    last = await one.layout.heartbeats.get("n1")
+    assert last.away and last.mode == "active"
+    one.ha = one.make()
+    async with one.runs():
+        await until(lambda: one.ha.holder.incarnation == last.incarnation, "the same incarnation")
+        await until_it(lambda: shows_life(one), "a heartbeat of the successor")
+    await one.store.close()
+
+
+async def shows_life(one: OneNode) -> bool:
+    return not (await one.layout.heartbeats.get("n1")).away
