@@ -149,7 +149,7 @@ class HaNode:
         now, profile = self.clock.monotonic(), self.profile()
         self.observer.beat = profile.beat
         self.observer.answered(now)
-        if self._unechoed and now - self._unechoed_since > 2 * profile.beat:
+        if self._unechoed and now - self._unechoed_since > profile.echo_timeout:
             self.view.restart("it does not show this node's own heartbeats")
             self._unechoed_since = now
         if not self._unechoed:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from racimo.ha.kill import Killer, Process, guests_running, marked
 from racimo.ha.notify import notify
-from racimo.ha.timing import GUARD_REPORT_S, GUARD_TICK_S, LONGEST, SECOND_NS
+from racimo.ha.timing import GUARD_REPORT_S, GUARD_TICK_S, LONGEST, SECOND_NS, longest_watchdog
 from racimo.ha.watchdog import ENVIRONMENT, Watchdog, open_watchdog
 from racimo.model.lease import Lease, boottime_ns, read_lease
 from racimo.model.paths import NodePaths
@@ -64,6 +64,8 @@ class Guard:
     found_ns: int = 0
     clear: bool = False
     """Whether the last look, without a lease, found no HA guest."""
+    armed_for_s: float = 0.0
+    """The time-out that the watchdog was last asked for."""
 
     def tick(self, now_ns: int) -> float:
         """Look once, act; returns how many seconds until the next tick."""
@@ -122,7 +124,9 @@ class Guard:
             return
         try:
             if lease is not None and vmids:
-                self.watchdog.arm(lease.watchdog_ns / SECOND_NS)
+                wanted = lease.watchdog_ns / SECOND_NS
+                self.watchdog.arm(wanted)
+                self.armed_for_s = wanted
             self.watchdog.feed()
         except OSError as error:
             self._note(f"watchdog {self.watchdog.name} cannot be used: {error}")
@@ -131,9 +135,11 @@ class Guard:
     def _may_feed(self, lease: Lease | None, vmids: set[int], now_ns: int) -> bool:
         if not vmids or (self.clear and not self.killer.dying):
             return True
-        # What it really counts by may be longer than what was asked for.
-        left = lease.deadline_ns - now_ns if lease is not None else 0
-        return lease is not None and lease.feeds(now_ns) and left > self.watchdog.seconds * SECOND_NS
+        if lease is None or not lease.feeds(now_ns):
+            return False
+        # What it really counts by may be longer than what was asked for; before it was set, as long as is taken at all.
+        wanted, left = lease.watchdog_ns / SECOND_NS, (lease.deadline_ns - now_ns) / SECOND_NS
+        return left > (self.watchdog.seconds if wanted == self.armed_for_s else longest_watchdog(wanted))
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

@@ -148,7 +148,7 @@ class Observer:
         return {node: sighting for node, sighting in found.items() if sighting is not None}
 
     def _comes_back_by(self, profile: Profile) -> float:
-        """After an outage that outlasted a lease a full period, after a shorter one half a lease."""
+        """After an outage that outlasted a lease a full period, after a shorter one what the profile grants."""
         if not self._gap:
             return -math.inf
-        return self._back + (profile.expiry if self._gap >= profile.lease else profile.lease / 2)
+        return self._back + (profile.expiry if self._gap >= profile.lease else profile.grace)

@@ -51,8 +51,22 @@ class Profile:
 
     @property
     def write_timeout(self) -> float:
-        """How long one heartbeat's write may take before the next is tried."""
-        return self.lease / 4
+        """How long one heartbeat's write may take before the next is tried.
+
+        A member of the store that follows a leader that is gone loses what it is sent. With a short lease there is no
+        time to wait for that: it is sent again while the others still elect a leader.
+        """
+        return self.lease / 4 if self.beat >= 1.0 else self.beat * 1.5
+
+    @property
+    def grace(self) -> float:
+        """How long nodes may take to show life again after an outage of the store that was shorter than a lease."""
+        return self.lease / 2 if self.beat >= 1.0 else self.beat * 3
+
+    @property
+    def echo_timeout(self) -> float:
+        """How long an own heartbeat that was acknowledged may be missing in the view before that is read anew."""
+        return self.beat * 2 if self.beat >= 1.0 else self.beat * 0.8
 
     @property
     def lease_ns(self) -> int:

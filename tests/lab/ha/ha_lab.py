@@ -177,7 +177,7 @@ class HaLab:
                 told.append(str(await self.service(node)))
             with suppress(RacimoError):
                 units = ("-u", "racimo-ha", "-u", "racimo-node")
-                told.append(await run(*node.journalctl(*units, "-o", "short-precise", "-n", "40")))
+                told.append(await run(*node.journalctl(*units, "-o", "short-precise", "-n", "90")))
         return "\n".join(told)
 
     # what is done

@@ -68,11 +68,11 @@ async def test_power_cuts_in_the_fast_profile_command_the_start_in_time_and_swit
             took = [(await three.ha(node))["commit_ms"] for node in three.nodes if node.leader]
             figures.append(f"fast, power cut ({role}) {failover}; heartbeats take {took} ms")
             if failover.commanded_s > PROMISE_S:
-                late.append(str(failover))
+                late.append(f"{failover}\n{await three.account()}")
         await three.at_rest()
         process = three.running()
     await beats_by(three, "default")
     await three.at_rest()
     assert three.running() == process
     await three.assert_sound()
-    assert late == []
+    assert not late, "\n".join(late)

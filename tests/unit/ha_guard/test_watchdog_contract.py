@@ -203,6 +203,23 @@ def test_one_that_counts_longer_is_fed_only_while_the_lease_outlasts_it(tmp_path
     assert watched.device.deadline is not None and watched.device.deadline <= 10.05
 
 
+@pytest.mark.parametrize(("before", "after"), [("default", "fast"), ("fast", "default"), ("patient", "fast")])
+def test_switching_the_profile_sets_it_anew_and_starves_it_never(tmp_path: Path, before: str, after: str) -> None:
+    """With the time-out of the longer profile it would never be fed by a shorter lease."""
+    device = StandIn()
+    watched = Watched(tmp_path, device)
+    watched.mark()
+    for name in (before, after):
+        profile = PROFILES[name]
+        for _ in range(40):
+            lease = Lease(
+                round((device.now + profile.lease) * S), profile.kill_margin_ns, profile.watchdog_ns, "abc", 1
+            )
+            write_lease(watched.paths.lease, lease)
+            watched.ticks(device.now + profile.beat)
+        assert not device.bitten and device.timeout == profile.watchdog
+
+
 def test_a_guard_that_follows_one_that_was_killed_feeds_what_that_has_armed(tmp_path: Path) -> None:
     """Its guests are dead, so it has no lease and no reason of its own to arm the watchdog; but that runs."""
     device = StandIn()
