@@ -46,18 +46,36 @@ class Choosing:
         """The best node for the guest; ``barred`` are nodes that may not be taken, each with why. Takes nothing yet."""
         return pick(self.fleet, sid, allowed=self._allowed(sid), barred=self._barred(sid, barred))
 
-    def options(self, sid: str) -> Options:
-        """The nodes that can have the guest."""
-        return Options(self.fleet, sid, allowed=self._allowed(sid), barred=self._barred(sid, None))
+    def options(self, sid: str, *, led: bool = False) -> Options:
+        """The nodes that can have the guest; ``led``: wherever the others of its group are now."""
+        return Options(self.fleet, sid, allowed=self._allowed(sid), barred=self._barred(sid, None), led=led)
 
     def refusal(self, sid: str, node: str) -> str:
-        """Why ``node`` cannot have the guest, as a sentence; empty if it can."""
+        """Why ``node`` cannot have the guest, as a sentence; empty if it can.
+
+        Its group does not keep it where it is if the others are asked to go there too, or have left that node: then
+        each of them has to be able to.
+        """
         if node not in self.scene.online:
             return f"{node} is not online"
         if why := self.scene.closed(node):
             return why
-        options = self.options(sid)
-        return "" if node in options.nodes else f"{node} {options.refused().get(node, 'cannot have it')}"
+        others = [
+            other
+            for other in self.rules.together.get(sid, ())
+            if other != sid and self.stays_on(other) not in ("", node)
+        ]
+        led = all(self._comes_along(other, node) for other in others)
+        for each in (sid, *others) if led else (sid,):
+            options = self.options(each, led=led)
+            if node not in options.nodes:
+                whose = "" if each == sid else f"{each}, which is kept together with it, cannot go there: "
+                return f"{whose}{node} {options.refused().get(node, 'cannot have it')}"
+        return ""
+
+    def _comes_along(self, sid: str, node: str) -> bool:
+        resource, service = self.snapshot.resources.get(sid), self.snapshot.services.get(sid)
+        return (resource is not None and resource.target == node) or (service is not None and service.home == node)
 
     def take(self, sid: str, node: str) -> None:
         """The guest goes to ``node``."""
@@ -106,13 +124,21 @@ class Choosing:
         counts: dict[str, int] = {}
         for other in self.rules.together[sid]:
             at = self.stays_on(other) if other != sid else ""
-            if at in self.scene.open:
+            if at in self.scene.open and self._likes_as_much(sid, at, node):
                 counts[at] = counts.get(at, 0) + 1
         most = max(counts.values(), default=0)
         if counts.get(node, 0) == most:
             return ""
         where = min(name for name, count in counts.items() if count == most)
         return f"rule {self.rules.joined_by[sid]} keeps it with the others on {where}"
+
+    def _likes_as_much(self, sid: str, other: str, node: str) -> bool:
+        """Whether the guest's home likes ``other`` no less than ``node``: from where it likes less the group leaves."""
+        home = self.rules.homes.get(sid)
+        if home is None:
+            return True
+        first, second = home.priority(other), home.priority(node)
+        return first is not None and (second is None or first >= second)
 
     # what the fleet is made of
 

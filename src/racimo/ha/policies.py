@@ -100,7 +100,10 @@ def _go_home(step: Step) -> Decision | None:
     home = step.service.home
     if home not in step.snapshot.nodes or home == step.node:
         return step.to(ServiceState.STARTED, f"it stays on {step.node}: {home} is no longer a member", home="")
-    if home not in step.scene.open or home not in step.turn.choosing.options(step.sid).preferred:
+    choosing = step.turn.choosing
+    if home not in step.scene.open or choosing.refusal(step.sid, home):
+        return None
+    if home not in choosing.options(step.sid, led=True).preferred:
         return None
     return _migrate(step, home, f"{home} is back, which it had left")
 

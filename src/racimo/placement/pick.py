@@ -8,6 +8,7 @@ from operator import truediv
 from typing import TYPE_CHECKING
 
 from racimo.placement.fleet import Scoring
+from racimo.placement.rules import ELSEWHERE
 from racimo.placement.score import ALIKE, after_start, topsis
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Options:
     """The nodes that can have one guest now.
 
     ``allowed`` are the nodes that have what it needs (storages, networks); None: all. ``barred`` are nodes that must
-    not be taken, each with the end of a sentence that begins with the node's name ("failed to start it").
+    not be taken, each with the end of a sentence that begins with the node's name ("failed to start it"). ``led``: the
+    others of its group come along, so where they are now does not matter.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Options:
         *,
         allowed: Collection[str] | None = None,
         barred: Mapping[str, str] | None = None,
+        led: bool = False,
     ) -> None:
+        self._led = led
         self.fleet, self.sid, self.allowed, self.barred = fleet, sid, allowed, barred or {}
         self.demand = fleet.demand(sid)
         self._home = fleet.rules.homes.get(sid)
@@ -85,17 +89,26 @@ class Options:
 
     def _feasible(self) -> dict[str, int]:
         """By node, the priority; the group's node alone, where it has one."""
-        names, home = self.fleet.names, self._home
-        free = self._free()
-        together = self.fleet.where_together(self.sid)
-        joined = [at for at in free if at in together]
-        if joined:
-            free, self.joins = [min(joined, key=lambda at: (-together[at], at))], True
-        elif together:
-            free = []
+        free = {at: self._priority(at) for at in self._free()}
+        together = self._group(max(free.values(), default=ELSEWHERE))
+        if together:
+            joined = [at for at in free if at in together]
+            self.joins = bool(joined)
+            free = {at: free[at] for at in joined and [min(joined, key=lambda at: (-together[at], at))]}
         elif len(free) > 1:
-            free = self._with_room_for_all(free)
-        return {names[at]: (home.priority(names[at]) or 0) if home else 0 for at in free}
+            free = {at: free[at] for at in self._with_room_for_all(list(free))}
+        return {self.fleet.names[at]: priority for at, priority in free.items()}
+
+    def _priority(self, at: int) -> int:
+        priority = self._home.priority(self.fleet.names[at]) if self._home else 0
+        return ELSEWHERE - 1 if priority is None else priority
+
+    def _group(self, top: int) -> dict[int, int]:
+        """How many of the others are where. From nodes that its home likes less than ``top`` they will leave."""
+        if self._led:
+            return {}
+        where = self.fleet.where_together(self.sid)
+        return {at: count for at, count in where.items() if self._priority(at) >= top}
 
     def _free(self) -> list[int]:
         """The nodes against which nothing stands: what ``_obstacle`` says, in bulk."""
@@ -150,7 +163,7 @@ class Options:
 
     def _elsewhere(self) -> str:
         """Why a node that could have it is passed over: the group is elsewhere."""
-        where = self.fleet.where_together(self.sid)
+        where = {} if self._led else self.fleet.where_together(self.sid)
         if not where:
             return "has no room for all that is kept together with it"
         nodes = _named([self.fleet.names[at] for at in sorted(where, key=lambda at: (-where[at], at))])

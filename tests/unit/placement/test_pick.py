@@ -95,6 +95,20 @@ def test_a_guest_follows_most_of_its_group() -> None:
     assert Options(turn, "a").refused()["n2"] == "is not where rule t keeps it, with the others on n3, n2"
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_group_on_a_node_that_its_home_likes_less_does_not_hold_a_guest_back(strict: bool) -> None:
+    turn = fleet({"a": "n1", "b": "n1", "c": "n1"}, [together("t", "a b c"), home("h", "b", "n3", strict=strict)])
+    assert set(Options(turn, "a").preferred) == {"n3"}
+    turn.place("a", "n3")
+    assert set(Options(turn, "b").preferred) == {"n3"}
+
+
+def test_a_guest_whose_group_comes_along_may_go_where_it_is_not() -> None:
+    turn = fleet({"a": "n1", "b": "n1"}, [together("t", "a b")])
+    assert set(Options(turn, "a").nodes) == {"n1"}
+    assert set(Options(turn, "a", led=True).nodes) == {"n1", "n2", "n3"}
+
+
 def test_the_first_of_a_group_goes_where_all_fit() -> None:
     machines = {"n1": Machine(memory=10 * GIB), "n2": Machine(memory=16 * GIB)}
     turn = fleet({"x": "n2"}, [together("t", "a b c")], machines=machines)
