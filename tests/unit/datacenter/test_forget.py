@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from racimo.datacenter.forget import forget_guests, hand_over_guests
+from racimo.datacenter.forget import forget_guests, forget_node, hand_over_guests
 from racimo.errors import Conflict
+from racimo.model.fence import FenceCheck, FenceDevice, Fencing
 from racimo.model.guest import Guest, RunState, Runtime
 from racimo.model.ha import Resource
 from racimo.model.node import Node
@@ -46,3 +47,17 @@ async def test_a_guest_that_has_just_come_under_ha_is_left_to_it(layout: Layout)
     with pytest.raises(Conflict):
         await forget_guests(layout, "n3", powered_off=True)
     assert (await layout.guests.get(100)).node == "n3"
+
+
+async def test_a_removed_nodes_fence_devices_go_with_it_and_no_others(layout: Layout) -> None:
+    await layout.nodes.create("n4", Node(name="n4", id="4", address="192.0.2.4"))
+    for node in ("n2", "n4"):
+        device = FenceDevice(name=f"{node}-bmc", node=node, agent="fence_ipmilan")
+        await layout.fence_devices.create(device.name, device)
+        await layout.fence_checks.create(device.name, FenceCheck(device=device.name, ok=True))
+        fencing = Fencing(node=node, incarnation="a", revision=1, term=1, by="n3")
+        await layout.fencings.create(node, fencing)
+    await forget_node(layout, "n4")
+    assert [device.name for device in await layout.fence_devices.records()] == ["n2-bmc"]
+    assert [check.device for check in await layout.fence_checks.records()] == ["n2-bmc"]
+    assert [fencing.node for fencing in await layout.fencings.records()] == ["n2"]
