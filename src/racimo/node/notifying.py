@@ -47,6 +47,7 @@ class Notifying:
         peers: Peers,
         paths: NodePaths,
         node: str,
+        node_id: str,
         *,
         is_sender: Callable[[], bool],
     ) -> None:
@@ -54,7 +55,7 @@ class Notifying:
         self._datacenter = MirroredCollection(mirror, layout.datacenter)
         deliver = Delivery(self._name, node)
         self.settings = NotificationSettings(layout, deliver, node, time.time)
-        teller = Teller(layout, mirror, node, time.time)
+        teller = Teller(layout, mirror, node, time.time, node_id)
         self._post = Post(layout, mirror, node, deliver, is_sender, time.time)
         self._notifier = Notifier(teller, self._post, tasks, is_sender)
         self.quorum = QuorumWatch(teller, self._post, PeersAsked(peers), self._stale_s, paths.quorum_said)

@@ -101,7 +101,7 @@ class Session:
         self.resources = HaResources(self.layout, self._mark)
         self.locks = Locks(self.layout, name, machine.incarnation, self._is_dead)
         self.notifying = Notifying(
-            self.layout, self.mirror, machine.tasks, machine.peers, paths, name,
+            self.layout, self.mirror, machine.tasks, machine.peers, paths, name, identity.id,
             is_sender=lambda: not identity.clustered or (self.is_manager() and self.mirror.stale_since is None),
         )  # fmt: skip
         self._daemons = MirroredCollection(self.mirror, self.layout.daemons)

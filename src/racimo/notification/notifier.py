@@ -171,4 +171,6 @@ class Notifier:
         """Nobody waits for its end any more."""
         if kind == "certificate":
             return subject != "authority" and self._nodes.find(subject) is None
+        if kind == "task" and self._nodes.find(said.fields.get("node", "")) is None:
+            return True
         return said.type is EventType.TASK and self.teller.wall() - said.since > TASKS_FOR_S

@@ -33,10 +33,11 @@ CATCH_UP_S = 2.0
 
 
 class Teller:
-    """One node's. ``wall`` gives seconds since the epoch."""
+    """One node's. ``wall`` gives seconds since the epoch. With ``node_id``, a machine that was removed says nothing."""
 
-    def __init__(self, layout: Layout, mirror: Mirror, node: str, wall: Callable[[], float]) -> None:
-        self.layout, self.mirror, self.node, self.wall = layout, mirror, node, wall
+    def __init__(self, layout: Layout, mirror: Mirror, node: str, wall: Callable[[], float], node_id: str = "") -> None:
+        self.layout, self.mirror, self.node, self.wall, self._node_id = layout, mirror, node, wall, node_id
+        self._nodes = MirroredCollection(mirror, layout.nodes)
         self.said = MirroredCollection(mirror, layout.said)
         self._targets = MirroredCollection(mirror, layout.notification_targets)
         self._matchers = MirroredCollection(mirror, layout.matchers)
@@ -98,6 +99,12 @@ class Teller:
             if made is None:
                 return
             message, compares, puts, deletes = made
+            if self._node_id:
+                own = self._nodes.find(self.node)
+                if own is None or own.record.id != self._node_id:
+                    log.info("a removed machine says nothing", title=message.title)
+                    return
+                compares.append(own.compare)
             revision = await self.layout.store.txn(compares, puts, deletes)
             if revision is not None:
                 _to_the_log(message)

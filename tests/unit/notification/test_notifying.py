@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +12,12 @@ from receivers import hook, mail_server
 
 from racimo.errors import OperationFailed
 from racimo.model.ha import HistoryEntry, NodeHealth, Service, ServiceState
+from racimo.model.node import Node
 from racimo.model.notification import EventType, MailSecurity, Matcher, Message, Severity, Target, TargetKind
 from racimo.notification.delivery import Delivery, Undelivered
+from racimo.notification.events import Begin
 from racimo.notification.quorum import QuorumWatch, who_says_it
+from racimo.notification.teller import Teller
 from racimo.store.layout import ROOT
 from racimo.task.operation import Operation, Report
 
@@ -188,6 +192,22 @@ async def test_a_message_that_is_refused_again_and_again_does_not_stop_the_next(
         chat.status = 200
         await world.health("n3", NodeHealth.ONLINE)
         assert await chat.has(1) == ["n3 is back"]
+
+
+async def test_a_machine_that_was_removed_says_nothing(world: World) -> None:
+    speaker = await world.speaker("n1")
+    teller = Teller(world.layout, speaker.mirror, "n1", time.time, node_id="old")
+    begin = Begin("task:x:n1:n1", EventType.TASK, Severity.ERROR, "Task x failed", "so")
+    for ids in ("", "new"):
+        if ids:
+            await world.layout.nodes.create("n1", Node(name="n1", id=ids, address="n1"))
+            await speaker.mirror.wait_for(await world.store.revision(), 5)
+        await teller.tell([begin])
+        assert await world.layout.said.all() == {}
+    await world.layout.nodes.update("n1", lambda node: replace(node, id="old"))
+    await speaker.mirror.wait_for(await world.store.revision(), 5)
+    await teller.tell([begin])
+    assert list(await world.layout.said.all()) == ["task:x:n1:n1"]
 
 
 # one delivery
