@@ -42,7 +42,7 @@ async def test_a_learner_whose_data_is_lost_is_added_anew_by_itself(lot: Lot) ->
     keeper = keeper_of(third)
     assert "as a learner" in await keeper.turn()
     async with asyncio.timeout(60):
-        while not any(member.learner and member.name for member in await first.of.quorum.members()):
+        while not any(member.learner and member.name for member in await first.of.quorum.members()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # no turn meanwhile: it would make it a voter
     lost = next(member.id for member in await first.of.quorum.members() if member.learner)
     await third.services.kill()
