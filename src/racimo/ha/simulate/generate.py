@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from racimo.ha.simulate.kinds import FAULTS
 from racimo.ha.simulate.setup import Durations, GuestSetup, NodeSetup, Options, Setup, Step
 from racimo.ha.simulate.verbs import Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TROUBLED_S = (420.0, 620.0)
 HEALED_S = 260.0
@@ -16,17 +20,22 @@ LONE = ("split", "one-way-partition", "partial-partition", "node-lost", "isolati
 """Faults that need other nodes."""
 
 
-def draw(seed: int) -> Setup:
-    """The setup of ``seed``: 1 to 9 nodes, at least 10 minutes, at least 3 faults."""
+def draw(seed: int, kinds: Sequence[str] = ()) -> Setup:
+    """The setup of ``seed``: 1 to 9 nodes, at least 10 minutes, at least 3 faults.
+
+    With ``kinds`` it has these faults alone, one soon after the other, on 3 or 5 nodes.
+    """
     chance = random.Random(f"setup {seed}")  # noqa: S311 - the same each time
-    count = chance.choice([1, 2, 3, 3, 3, 4, 5, 5, 6, 7, 9])
+    count = chance.choice([3, 3, 5] if kinds else [1, 2, 3, 3, 3, 4, 5, 5, 6, 7, 9])
     nodes = {f"n{number + 1}": NodeSetup(on=True) for number in range(count)}
     guests = _guests(chance, list(nodes))
     profile = chance.choice(["default", "default", "default", "fast", "patient"])
     durations = Durations(chance.uniform(0.0, 3.0), chance.uniform(0.0, 3.0), chance.uniform(0.0, 8.0))
     troubled = chance.uniform(*TROUBLED_S)
     fences = count > 1 and chance.random() < 0.5
-    steps = _faults(chance, list(nodes), troubled, fences=fences)
+    if kinds:
+        fences = any(kind.startswith("fence-") for kind in kinds)
+    steps = _faults(chance, list(nodes), troubled, kinds, fences=fences)
     return Setup(
         name=f"seed {seed}",
         nodes=nodes,
@@ -50,8 +59,8 @@ def _guests(chance: random.Random, nodes: list[str]) -> dict[str, GuestSetup]:
     return guests
 
 
-def _faults(chance: random.Random, nodes: list[str], until: float, *, fences: bool) -> list[Step]:
-    kinds = [kind for kind in FAULTS if len(nodes) > 1 or kind not in LONE]
+def _faults(chance: random.Random, nodes: list[str], until: float, only: Sequence[str], *, fences: bool) -> list[Step]:
+    kinds = [kind for kind in only or FAULTS if len(nodes) > 1 or kind not in LONE]
     kinds = [kind for kind in kinds if fences or not kind.startswith("fence-")]
     steps: list[Step] = []
     at = chance.uniform(20.0, 60.0)
@@ -65,6 +74,9 @@ def _faults(chance: random.Random, nodes: list[str], until: float, *, fences: bo
         words = f"fault {kind} {node} {seconds:.3f}"
         verb = Verb("fault", words, node=node, choice=kind, first=float(f"{seconds:.3f}"))
         steps.append(Step(round(at, 3), (verb,)))
+        if only:
+            at += chance.expovariate(1 / 12.0)
+            continue
         # Most faults come alone; some while an earlier one is still at work.
         at += chance.expovariate(1 / 5.0) if chance.random() < 0.35 else chance.uniform(30.0, 110.0)
     return [step for step in steps if step.at < until]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from racimo.ha import scene
 from racimo.ha.commit import Commit
 from racimo.ha.observer import Observer
+from racimo.ha.simulate.fences import SimulatedFences
 from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
 from racimo.ha.simulate.parts import SimulatedHa, SimulatedHolder
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from racimo.ha.simulate.host import Host
     from racimo.ha.simulate.world import World
     from racimo.ha.states import Decision, Fence, Move, Sighting
+    from racimo.model.fence import DeviceAnswer, FenceDevice
     from racimo.store.base import Compare
 
 
@@ -38,9 +40,25 @@ class Mutation:
     """One break: of the HA code (``make_ha``), or of what it stands on (``prepare``)."""
 
     name: str
+    kinds: tuple[str, ...]
+    """The faults that show it best: the seeds are drawn with these alone."""
     make_ha: type[SimulatedHa] = SimulatedHa
     prepare: Callable[[World], None] = _as_it_is
     proof_skipped: bool = False
+
+
+class _CredulousFences(SimulatedFences):
+    async def ask(self, device: FenceDevice, action: str) -> DeviceAnswer:
+        """A device that was told to cut the power surely has."""
+        answer = await super().ask(device, action)
+        silent = self.world.hosts[device.node].failed_at is not None
+        return replace(answer, ok=True, power="off") if silent else answer
+
+
+class CredulousFencing(SimulatedHa):
+    """Believes that the power is off though the device never said so."""
+
+    fences_kind: ClassVar[type[SimulatedFences]] = _CredulousFences
 
 
 class _Impatient(Observer):
@@ -96,19 +114,6 @@ class HeartbeatNotCompared(SimulatedHa):
     commit_kind: ClassVar[type[Commit]] = _BeatlessCommit
 
 
-class _BlindCommit(Commit):
-    def _move(self, decision: Move) -> Transaction:
-        """A guest is moved whatever became of it, its node and its service meanwhile."""
-        compares, puts, deletes = super()._move(decision)
-        return [compare for compare in compares if compare == self.term], puts, deletes
-
-
-class MoveNotCompared(SimulatedHa):
-    """Its manager moves guests by a view that is old."""
-
-    commit_kind: ClassVar[type[Commit]] = _BlindCommit
-
-
 class _UnfencedHolder(SimulatedHolder):
     async def _settle(self) -> None:
         """Believes that any heartbeat that stands there, or none, is its own."""
@@ -120,30 +125,6 @@ class FencingNotNoticed(SimulatedHa):
     """Its heartbeat goes on when it was fenced."""
 
     holder_kind: ClassVar[type[Holder]] = _UnfencedHolder
-
-
-class _UncappedHolder(SimulatedHolder):
-    def holds(self) -> bool:
-        """Whatever the lease says."""
-        return True
-
-
-class LeaseNotAsked(SimulatedHa):
-    """Its manager and its agent act without a lease."""
-
-    holder_kind: ClassVar[type[Holder]] = _UncappedHolder
-
-
-class _Graceless(Observer):
-    def _comes_back_by(self, profile: object) -> float:
-        """After an outage nobody gets time to come back."""
-        return float("-inf")
-
-
-class NoGrace(SimulatedHa):
-    """Its observer blames nodes for an outage that struck all."""
-
-    observer_kind: ClassVar[type[Observer]] = _Graceless
 
 
 class MajorityPromises(SimulatedHa):
@@ -174,11 +155,6 @@ def _without_marks(world: World) -> None:
     world.keeps_marks = False
 
 
-def _without_lease_at_start(world: World) -> None:
-    """The daemons start guests whatever became of the lease, and the guard is slow to see them."""
-    world.checks_lease = False
-
-
 def _hasty_store(world: World) -> None:
     """Members agree to what they have not written down yet."""
     world.quorum.acknowledges_early = True
@@ -190,22 +166,19 @@ def _hasty_migration(world: World) -> None:
 
 
 MUTATIONS = (
-    Mutation("no observer margin", NoObserverMargin),
-    Mutation("lease counted from the reply", LeaseFromReply),
-    Mutation("term not compared", TermNotCompared),
-    Mutation("heartbeat not compared", HeartbeatNotCompared),
-    Mutation("move not compared", MoveNotCompared),
-    Mutation("fencing not noticed", FencingNotNoticed),
-    Mutation("lease not asked by the manager", LeaseNotAsked),
-    Mutation("no grace after an outage", NoGrace),
-    Mutation("extended without all promises", MajorityPromises),
-    Mutation("guard off", prepare=_without_guard),
-    Mutation("stale epoch accepted", prepare=_without_epochs),
-    Mutation("mark not kept", prepare=_without_marks),
-    Mutation("started without a lease", prepare=_without_lease_at_start),
-    Mutation("acknowledged before it is durable", prepare=_hasty_store),
-    Mutation("migrated before the halt", prepare=_hasty_migration),
-    Mutation("proof skipped", proof_skipped=True),
+    Mutation("no observer margin", ("isolation",), NoObserverMargin),
+    Mutation("lease counted from the reply", ("late-answer-then-isolation",), LeaseFromReply),
+    Mutation("term not compared", ("isolation", "pause", "delay", "reordering", "leader-stall"), TermNotCompared),
+    Mutation("heartbeat not compared", ("delay", "flap", "isolation", "leader-stall"), HeartbeatNotCompared),
+    Mutation("fencing not noticed", ("isolation", "flap", "pause"), FencingNotNoticed),
+    Mutation("extended without all promises", ("isolation", "split", "crash", "disk-stall"), MajorityPromises),
+    Mutation("guard off", ("isolation",), prepare=_without_guard),
+    Mutation("stale epoch accepted", ("repeated-commands", "crash", "isolation"), prepare=_without_epochs),
+    Mutation("mark not kept", ("isolation",), prepare=_without_marks),
+    Mutation("acknowledged before it is durable", ("crash", "isolation", "ask-to-move"), prepare=_hasty_store),
+    Mutation("migrated before the halt", ("ask-to-move",), prepare=_hasty_migration),
+    Mutation("fence unconfirmed believed", ("fence-hangs", "fence-lies", "isolation"), CredulousFencing),
+    Mutation("proof skipped", ("isolation", "pause"), proof_skipped=True),
 )
 
 
@@ -242,7 +215,7 @@ class ProofSkipped(SimulatedHa):
 
 def play_broken(mutation: Mutation, seed: int) -> Result:
     """The history of ``seed`` with the rule broken."""
-    setup = draw(seed)
+    setup = draw(seed, mutation.kinds)
     if not mutation.proof_skipped:
         return play(setup, mutation.make_ha, mutation.prepare)
     with _no_proof():

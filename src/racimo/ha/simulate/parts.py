@@ -94,9 +94,10 @@ class SimulatedHa(HaNode):
 
     view_kind: ClassVar[type[View]] = SharedView
     holder_kind: ClassVar[type[Holder]] = SimulatedHolder
+    fences_kind: ClassVar[type[SimulatedFences]] = SimulatedFences
 
     def __init__(self, host: Host) -> None:
-        agents = SimulatedFences(host) if host.world.setup.fences else None
+        agents = self.fences_kind(host) if host.world.setup.fences else None
         super().__init__(host.name, host.store(), host.keeper, host.operations, host.clock, host.name, agents)
         self.host = host
         self.manager.loads = host.world.measured

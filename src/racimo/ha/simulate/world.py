@@ -66,7 +66,7 @@ class World:
         self.behaviour = Behaviour(setup)
         self.loads = Loads(setup)
         self.boot_s = 0.0
-        self.checks_epochs = self.keeps_marks = self.checks_lease = self.halts_first = True
+        self.checks_epochs = self.keeps_marks = self.halts_first = True
         """Rules of the nodes' daemons; each is false only where it is broken on purpose."""
         self.locked: set[int] = set()
         self.administrator = Administrator(self)
