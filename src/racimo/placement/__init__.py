@@ -1,4 +1,4 @@
-"""Where a guest should run: score, choose, rebalance. Pure.
+"""Where a guest should run: rules, who can have it, scores, and moves that level the nodes' use. Pure.
 
-The pure core imports ``racimo.model`` alone.
+Imports ``racimo.model`` alone.
 """
