@@ -12,7 +12,7 @@ from racimo.placement.rules import ELSEWHERE
 from racimo.placement.score import ALIKE, after_start, topsis
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from racimo.placement.fleet import Demand, Fleet
 
@@ -90,7 +90,13 @@ class Options:
     def _feasible(self) -> dict[str, int]:
         """By node, the priority; the group's node alone, where it has one."""
         free = {at: self._priority(at) for at in self._free()}
-        together = self._group(max(free.values(), default=ELSEWHERE))
+        together: Mapping[int, int] = {} if self._led else self.fleet.where_together(self.sid)
+        top = max(free.values(), default=ELSEWHERE)
+        if any(self._priority(at) < top for at in together):
+            better = self._where_all_can(at for at in free if free[at] == top)
+            if better:
+                free = {at: free[at] for at in better}
+                together = {at: count for at, count in together.items() if self._priority(at) >= top}
         if together:
             joined = [at for at in free if at in together]
             self.joins = bool(joined)
@@ -103,12 +109,17 @@ class Options:
         priority = self._home.priority(self.fleet.names[at]) if self._home else 0
         return ELSEWHERE - 1 if priority is None else priority
 
-    def _group(self, top: int) -> dict[int, int]:
-        """How many of the others are where. From nodes that its home likes less than ``top`` they will leave."""
-        if self._led:
-            return {}
-        where = self.fleet.where_together(self.sid)
-        return {at: count for at, count in where.items() if self._priority(at) >= top}
+    def _where_all_can(self, nodes: Iterable[int]) -> list[int]:
+        """Those of ``nodes`` that the whole group can go to, each of it and all at once: the others will follow."""
+        fleet, group = self.fleet, self.fleet.rules.together[self.sid]
+        others = [Options(fleet, sid, led=True).nodes for sid in group if sid != self.sid and fleet.places_of(sid)]
+        found = []
+        for at in nodes:
+            coming = sum(fleet.demand(sid).memory for sid in group if at not in fleet.places_of(sid))
+            has = fleet.machines[at].memory
+            if all(fleet.names[at] in each for each in others) and (not has or fleet.memory[at] + coming <= has):
+                found.append(at)
+        return found
 
     def _free(self) -> list[int]:
         """The nodes against which nothing stands: what ``_obstacle`` says, in bulk."""

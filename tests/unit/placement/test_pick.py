@@ -103,6 +103,12 @@ def test_a_group_on_a_node_that_its_home_likes_less_does_not_hold_a_guest_back(s
     assert set(Options(turn, "b").preferred) == {"n3"}
 
 
+def test_a_guest_does_not_go_where_its_group_cannot_follow() -> None:
+    machines = {"n1": Machine(memory=64 * GIB), "n2": Machine(memory=64 * GIB), "n3": Machine(memory=6 * GIB)}
+    turn = fleet({"a": "n1", "b": "n1"}, [together("t", "a b"), home("h", "b", "n3")], machines=machines)
+    assert set(Options(turn, "a").nodes) == {"n1"}
+
+
 def test_a_guest_whose_group_comes_along_may_go_where_it_is_not() -> None:
     turn = fleet({"a": "n1", "b": "n1"}, [together("t", "a b")])
     assert set(Options(turn, "a").nodes) == {"n1"}
