@@ -10,6 +10,9 @@ import pytest
 from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
 from racimo.ha.simulate.mutations import MUTATIONS, Mutation, first_seed
+from racimo.ha.simulate.report import setup_json
+from racimo.ha.simulate.scenario_file import parse_scenario
+from racimo.ha.simulate.shrink import shrink
 
 SEEDS: dict[str, int] = json.loads(Path(__file__).with_name("break_seeds.json").read_text())
 """The first seed that showed each break when ``search_breaks.py`` was last run."""
@@ -27,3 +30,13 @@ def test_the_oracle_sees_each_deliberate_break(mutation: Mutation) -> None:
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_the_rules_as_they_are_stand_the_history_of_each_break(mutation: Mutation) -> None:
     assert play(draw(SEEDS[mutation.name], mutation.kinds)).violations == ()
+
+
+def test_a_history_that_breaks_a_rule_is_made_short_and_breaks_it_still() -> None:
+    mutation = MUTATIONS[0]
+    whole = draw(SEEDS[mutation.name], mutation.kinds)
+    short, result = shrink(whole, lambda setup: play(setup, mutation.make_ha))
+    assert result.violations
+    assert len(short.steps) <= 3 < len(whole.steps)
+    assert len(short.guests) == 1
+    assert parse_scenario(json.dumps(setup_json(short))).steps == short.steps
