@@ -55,6 +55,11 @@ def test_a_thousand_seeds_draw_every_fault() -> None:
     assert kinds >= set(FAULTS)
 
 
+@pytest.mark.parametrize("seed", [20779514, 20779611, 20779891, 20779908, 20779995])
+def test_a_history_that_once_broke_a_promise_keeps_it(seed: int) -> None:
+    assert play(draw(seed)).violations == ()
+
+
 def test_a_campaign_sums_its_histories_up() -> None:
     campaign = run_seeds(0, 12)
     told = campaign_json(campaign)

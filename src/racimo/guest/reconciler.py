@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from racimo.guest.lifecycle import Lifecycle
     from racimo.guest.records import GuestView
+    from racimo.store.base import Event
 
 log = structlog.get_logger()
 
@@ -64,13 +65,20 @@ class Reconciler:
         for vmid in self._host.vmids:
             self._busy.doubt(vmid)
         try:
-            runtimes = await self._life.layout.runtimes.records()
+            for vmid in await self._should_run():
+                self._busy.doubt(vmid)
         except StoreError as error:
             log.warning("the store does not answer: guests go on as they are", why=str(error))
-            return
-        for runtime in runtimes:
-            if runtime.node == self._life.node and runtime.state is not RunState.STOPPED:
-                self._busy.doubt(runtime.vmid)
+
+    async def _should_run(self) -> set[int]:
+        """The guests that have a process here by their records."""
+        runtimes = await self._life.layout.runtimes.records()
+        return {each.vmid for each in runtimes if each.node == self._life.node and each.state is not RunState.STOPPED}
+
+    def _is_ours(self, event: Event) -> bool:
+        if event.value is None:
+            return False
+        return self._life.layout.guests.decode(event.key, event.value, event.revision).record.node == self._life.node
 
     async def start_on_boot(self, start: Callable[[int], Awaitable[object]]) -> None:
         """Once per boot: start this node's guests that have ``onboot`` and are not under HA, in order, with delays.
@@ -98,20 +106,20 @@ class Reconciler:
             self._busy.doubt((await self._host.exits.get()).vmid)
 
     async def _follow_records(self) -> None:
-        """A guest that has a process here and came to us, or left us, is looked at at once, and so is one that is gone
-        for good: of that nothing is kept.
+        """A guest that came to us, or left us, is looked at at once: it may have lost its process on the way. So is one
+        that is gone for good: of that nothing is kept.
         """
         guests = self._life.layout.guests
         while True:
             try:
                 listing = await guests.store.list(guests.prefix)
                 known = {int(stored.key.removeprefix(guests.prefix)) for stored in listing.records}
-                for vmid in self._host.vmids | (await self._host.kept() - known):
+                for vmid in self._host.vmids | (await self._host.kept() - known) | await self._should_run():
                     self._busy.doubt(vmid)
                 async for change in guests.store.watch(guests.prefix, listing.revision):
                     for event in change.events:
                         vmid = int(event.key.removeprefix(guests.prefix))
-                        if vmid in self._host.vmids or event.value is None:
+                        if vmid in self._host.vmids or event.value is None or self._is_ours(event):
                             self._busy.doubt(vmid)
             except StoreError as error:
                 log.warning("the guests' records cannot be watched", why=str(error))

@@ -194,9 +194,12 @@ class Manager:
 
     async def _stand(self) -> float | None:
         """Become manager, if there is none and nobody is quicker. Returns when the office may be vacant, if known."""
-        if self._resigned or not self._is_candidate():
-            return None
         held, collection = self.view.manager.get(TERM), self.view.layout.manager
+        if self._resigned:
+            return None
+        if not self._is_candidate():
+            await self._give_back(held)
+            return None
         compares = [held.compare if held else collection.absent(TERM)]
         why, number = "there was no manager", 1
         if held is not None:
@@ -252,9 +255,19 @@ class Manager:
         self._resigned = True
         held = self._standing()
         if held is not None:
-            vacant = replace(held.record, node="", incarnation="")
-            await self.view.store.txn([held.compare], [self.view.layout.manager.put(TERM, vacant, held)])
+            await self._vacate(held)
             self._term = 0
+
+    async def _give_back(self, held: Held[ManagerTerm] | None) -> None:
+        """An earlier process of this node, which is no candidate any more, held the office, and it shows life: else
+        nobody would take it."""
+        if held is not None and held.record.node == self.node:
+            log.info("the office of the process before is given back", term=held.record.term)
+            await self._vacate(held)
+
+    async def _vacate(self, held: Held[ManagerTerm]) -> None:
+        vacant = replace(held.record, node="", incarnation="")
+        await self.view.store.txn([held.compare], [self.view.layout.manager.put(TERM, vacant, held)])
 
     # commits
 

@@ -202,6 +202,19 @@ async def test_a_commit_between_two_reads_of_the_target_does_not_cost_it_the_gue
     assert target.host.vmids == {100}
 
 
+async def test_a_guest_that_comes_without_its_process_is_written_down_as_stopped(place: Datacenter) -> None:
+    """Its target was reset, and its source lost its power just after the commit: nobody is left who knows."""
+    source, target = await two_nodes(place)
+    target.follow()
+    await until_state(target, {})
+    view = await source.life.records.view(100)
+    assert await source.life.records.move(view, "n2", RunState.RUNNING, "")
+    async with asyncio.timeout(15):
+        while (await target.layout.runtimes.get(100)).state is not RunState.STOPPED:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert (await target.layout.runtimes.get(100)).node == "n2"
+
+
 async def test_looking_at_a_guest_in_doubt_does_not_call_for_the_next_look() -> None:
     """Else a migration that comes in would be looked at all the time; somebody who worked on it does call for one."""
     busy = Busy()

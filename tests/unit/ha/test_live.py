@@ -14,6 +14,7 @@ from racimo.errors import Conflict, NotFound, OperationFailed, Refused
 from racimo.ha.commit import Commit
 from racimo.ha.daemon import HaNode
 from racimo.ha.heartbeat import Fenced
+from racimo.ha.manager import TERM
 from racimo.ha.observer import Observer
 from racimo.ha.resources import HaResources
 from racimo.ha.states import Fence, Move
@@ -415,6 +416,22 @@ async def test_what_came_meanwhile_fails_the_move(meanwhile: Callable[[Layout], 
     commit = Commit(layout, await basis_of(layout), commit.term)
     await meanwhile(layout)  # type: ignore[misc]
     assert await layout.store.txn(*commit.transaction(move)) is None
+
+
+async def test_a_process_that_is_no_candidate_gives_the_office_of_the_one_before_back(one: OneNode) -> None:
+    """It was manager when the datacenter was small, and its daemon is started anew: it shows life, so nobody else would
+    take the office, and it may not itself."""
+    async with one.runs():
+        await one.until(lambda: one.ha.manager.manages, "n1 manages")
+    for number in range(7):
+        name = f"a{number}"
+        await one.layout.nodes.create(name, Node(name=name, id=name, address=name, voter=True))
+        await one.layout.heartbeats.create(name, Heartbeat(node=name, incarnation="i", sequence=1))
+    one.ha = one.make()
+    async with one.runs():
+        view = one.ha.view
+        await one.until(lambda: TERM in view.manager and not view.manager[TERM].record.node, "the office is vacant")
+        assert (view.manager[TERM].record.term, one.ha.manager.manages) == (1, False)
 
 
 async def test_a_guest_comes_under_ha_only_when_its_node_has_marked_it(one: OneNode) -> None:

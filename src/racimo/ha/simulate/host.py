@@ -154,8 +154,12 @@ class Host:
 
     def given(self, vmid: int, epoch: int) -> None:
         """The store says that the guest is this node's: was it on its way here?"""
-        if self.powered and self.incoming.pop(vmid, None) == epoch:
+        if not self.powered:
+            return
+        if self.incoming.pop(vmid, None) == epoch:
             self.spawn(self.operations.take_over(vmid, epoch))
+        elif vmid not in self.running:
+            self.spawn(self.operations.write_down(vmid, "its process was lost on the way here"))
 
     # power
 
