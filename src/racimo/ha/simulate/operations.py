@@ -50,7 +50,7 @@ class HostOperations:
                 ):
                     refusal = "the node has no lease any more"
                 if refusal:
-                    await self._runtime(vmid, epoch, RunState.STOPPED, refusal)
+                    await self._end(vmid, epoch, refusal)
                     raise OperationFailed(f"vm:{vmid} did not start", why=refusal)
                 self.host.begin(vmid, epoch, f"started by {self.host.name}")
             await self._runtime(vmid, epoch, RunState.RUNNING)
@@ -62,7 +62,7 @@ class HostOperations:
             if refusal := self.world.behaviour.stop(vmid):
                 raise OperationFailed(f"vm:{vmid} did not stop", why=refusal)
             self.host.finish(vmid, f"stopped by {self.host.name}")
-            await self._runtime(vmid, epoch, RunState.STOPPED, "it was stopped")
+            await self._end(vmid, epoch, "it was stopped")
 
     async def migrate(self, vmid: int, epoch: int, target: str, live: bool) -> None:
         async with self._work("migrate", vmid):
@@ -160,6 +160,14 @@ class HostOperations:
         new = Runtime(vmid=vmid, node=self.host.name, epoch=epoch, state=state, reason=reason)
         if await self.layout.store.txn(compares, [self.layout.runtimes.put(vmid, new, held)]) is None:
             raise Conflict(f"vm:{vmid} was changed meanwhile")
+
+    async def _end(self, vmid: int, epoch: int, why: str) -> None:
+        """Write that it is stopped; what the store does not take now is written later, as by the node's reconciler."""
+        try:
+            await self._runtime(vmid, epoch, RunState.STOPPED, why)
+        except StoreError:
+            self.host.spawn(self.write_down(vmid, why))
+            raise
 
     async def write_down(self, vmid: int, why: str) -> None:
         """A guest ended by itself: the store has to say so."""
