@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := /usr/bin/python3
 BIN := $(VENV)/bin
+SEEDS := 300
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 PACKAGES := python3-venv systemd systemd-container systemd-sysv dbus iproute2 kmod cpio zstd mtools syslinux syslinux-common \
@@ -30,8 +31,8 @@ test: setup image ## All tests, on real QEMU, etcd, systemd and a lab of real no
 test-fast: setup ## The tests that need neither root nor a lab
 	$(BIN)/pytest -m "not lab and not root"
 
-simulate: setup ## 1,000 random histories of the HA code, others each day
-	$(BIN)/racimo simulate --seeds 1000 --start $$(( $$(date +%s) / 86400 * 1000 ))
+simulate: setup ## Random histories of the HA code (make simulate SEEDS=1000), others each day
+	$(BIN)/racimo simulate --seeds $(SEEDS) --start $$(( $$(date +%s) / 86400 * 1000 ))
 
 check: setup ## Style, types, and who may import whom
 	$(BIN)/ruff check .

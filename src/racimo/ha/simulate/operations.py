@@ -38,7 +38,7 @@ class HostOperations:
     async def start(self, vmid: int, epoch: int) -> None:
         async with self._work("start", vmid):
             if vmid not in self.host.running:
-                await self._runtime(vmid, epoch, RunState.STARTING)
+                await self._begin(vmid, epoch)
                 self.host.keeper.mark(vmid)
                 lease = self.host.keeper.lease
                 await self._takes(self.world.setup.durations.start)
@@ -160,6 +160,14 @@ class HostOperations:
         new = Runtime(vmid=vmid, node=self.host.name, epoch=epoch, state=state, reason=reason)
         if await self.layout.store.txn(compares, [self.layout.runtimes.put(vmid, new, held)]) is None:
             raise Conflict(f"vm:{vmid} was changed meanwhile")
+
+    async def _begin(self, vmid: int, epoch: int) -> None:
+        """Write that it starts; where it is not known whether that was written, the node looks at it again."""
+        try:
+            await self._runtime(vmid, epoch, RunState.STARTING)
+        except StoreError:
+            self.host.spawn(self.write_down(vmid, "its start was broken off"))
+            raise
 
     async def _end(self, vmid: int, epoch: int, why: str) -> None:
         """Write that it is stopped; what the store does not take now is written later, as by the node's reconciler."""
