@@ -17,7 +17,7 @@ from racimo.ha.simulate.shrink import shrink
 SEEDS: dict[str, int] = json.loads(Path(__file__).with_name("break_seeds.json").read_text())
 """The first seed that showed each break when ``search_breaks.py`` was last run."""
 
-FURTHER = 15
+FURTHER = 60
 """A change of the code changes the histories: so many seeds from there on are tried."""
 
 
