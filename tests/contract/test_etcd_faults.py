@@ -167,6 +167,7 @@ async def test_a_watch_goes_on_when_history_is_compacted_and_its_member_dies(clu
         cluster.members[follower].kill()
         await count.increments(30)
     await members.close()
+    assert count.longest < BOUND
 
 
 async def test_one_paused_member_delays_no_read_and_no_write_for_long(cluster: NetnsCluster) -> None:

@@ -448,8 +448,9 @@ async def test_closing_ends_watches_and_refuses_calls(store: Store, root: str) -
 
 async def test_a_watch_that_is_given_up_can_be_begun_again(store: Store, root: str) -> None:
     start = await store.revision()
-    for _ in range(3):
+    for number in (1, 2, 3):
         async with watching(store, root, start) as watcher:
-            revision = await write(store, root + "a")
-            while (await watcher.next()).revision < revision:
-                pass
+            revision, seen = await write(store, root + "a"), [await watcher.next()]
+            while seen[-1].revision < revision:
+                seen.append(await watcher.next())
+            assert len(seen) == number

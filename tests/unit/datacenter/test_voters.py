@@ -181,7 +181,8 @@ def test_no_step_ever_costs_the_quorum() -> None:
         world.settle(choice)
         for _ in range(6):
             _disturb(world, choice)
-            world.settle(choice)
+            world.settle(choice)  # looks after each step
+            assert world.has_quorum()
 
 
 def _disturb(world: World, choice: Chance) -> None:

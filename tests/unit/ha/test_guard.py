@@ -65,6 +65,7 @@ def test_what_is_not_a_lease_is_none(node: GuardedNode, content: str) -> None:
     guest = node.guest(1)
     node.paths.lease.write_text(content)
     dies(guest, 5)
+    assert guest.returncode == -signal.SIGKILL
 
 
 def test_it_goes_on_killing_what_is_started_without_a_lease(node: GuardedNode) -> None:

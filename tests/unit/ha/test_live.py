@@ -185,6 +185,7 @@ async def test_a_resource_is_marked_started_and_its_history_told(one: OneNode) -
         assert (line.state, line.why, line.node) == ("started", "n1 started it", "n1")
         await resources.change("100", requested=Requested.STOPPED)
         await one.until(lambda: one.ha.view.services["vm:100"].record.state is ServiceState.STOPPED, "stopped")
+        assert one.desk.running == set()
         await resources.remove("vm:100")
         await one.until(lambda: one.desk.marks == set(), "the mark's end")
         assert await one.layout.outcomes.find("vm:100") is None

@@ -118,6 +118,7 @@ async def test_a_shutdown_that_is_taken_back_starts_the_guests_again(one: Polici
         await one.until(lambda: one.ha.shutdown.ready, "the node may end")
         one.wish = ""
         await one.until(lambda: one.desk.running == {100}, "the guest again")
+        assert not one.ha.shutdown.ready
 
 
 async def test_a_node_that_waits_for_migrations_gives_up_after_the_time_set(one: Policies) -> None:
