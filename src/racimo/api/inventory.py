@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from racimo.errors import NotFound
+from racimo.errors import NotFound, StoreUnavailable
 from racimo.model.guest import RunState
 from racimo.model.ha import ArmPhase
 from racimo.store.mirror import MirroredCollection
@@ -32,7 +32,8 @@ class Presence(Protocol):
 class Inventory:
     """The records by name or number. Cheap: no call leaves the process, and each record is decoded once.
 
-    ``processes()`` gives the vmids that have a process on this node.
+    ``processes()`` gives the vmids that have a process on this node. Before the records were first read, what lists
+    or looks up any raises ``StoreUnavailable``: an empty list would be a lie.
     """
 
     def __init__(
@@ -55,6 +56,11 @@ class Inventory:
         self._manager = MirroredCollection(mirror, layout.manager)
         self._arming = MirroredCollection(mirror, layout.arming)
 
+    @property
+    def known(self) -> bool:
+        """Whether the records were read since the daemon started."""
+        return self.mirror.confirmed_at is not None
+
     def staleness(self) -> float:
         """Seconds for which the copy has been out of touch with the store; 0 while it is in touch."""
         since = self.mirror.stale_since
@@ -65,7 +71,8 @@ class Inventory:
         return node == self.node_name or self._presence.online(node)
 
     def datacenter(self) -> Datacenter:
-        """The settings of the whole. Raises ``NotFound`` while the store has never been read."""
+        """The settings of the whole."""
+        self._demand_known()
         return self._datacenter.get("settings")
 
     def ha_ignores(self) -> bool:
@@ -75,15 +82,18 @@ class Inventory:
 
     def nodes(self) -> dict[str, Node]:
         """The nodes by name, witnesses included."""
+        self._demand_known()
         return {name: held.record for name, held in self._nodes.all().items()}
 
     def guests(self) -> dict[int, Guest]:
         """The guests by vmid, in order."""
+        self._demand_known()
         found = {guest.vmid: guest for guest in self._guests.records()}
         return dict(sorted(found.items()))
 
     def guest(self, vmid: int) -> Guest:
         """One guest. Raises ``NotFound``."""
+        self._demand_known()
         held = self._guests.find(vmid)
         if held is None:
             raise NotFound(
@@ -113,14 +123,17 @@ class Inventory:
 
     def storages(self) -> dict[str, Storage]:
         """The storage definitions by id."""
+        self._demand_known()
         return {name: held.record for name, held in self._storages.all().items()}
 
     def resources(self) -> dict[str, Resource]:
         """The HA resources by sid."""
+        self._demand_known()
         return {name: held.record for name, held in self._resources.all().items()}
 
     def services(self) -> dict[str, Service]:
         """What the HA manager does about them, by sid."""
+        self._demand_known()
         return {name: held.record for name, held in self._services.all().items()}
 
     def node_statuses(self) -> dict[str, NodeStatus]:
@@ -131,3 +144,11 @@ class Inventory:
         """Who is HA manager, if anybody."""
         held = self._manager.find("term")
         return held.record if held else None
+
+    def _demand_known(self) -> None:
+        if not self.known:
+            raise StoreUnavailable(
+                "The datacenter's records are not known here yet",
+                why="the store has not answered since this node's daemon started",
+                todo="Try again, and see which members are missing: racimo cluster status",
+            )

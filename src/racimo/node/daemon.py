@@ -170,6 +170,7 @@ class NodeDaemon:
         work = asyncio.create_task(session.run(), name="session")
         work.add_done_callback(self._session_ended)
         self._present = _Present(session, store, work)
+        await session.first_read()
         await self._load_certificates()
         log.info("serving", node=identity.name, clustered=identity.clustered, acceleration=hypervisor.acceleration.kind)
 

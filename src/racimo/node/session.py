@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from racimo.guest.host import GuestHost
     from racimo.guest.qemu.machine import Hypervisor
     from racimo.ha.states import Load
+    from racimo.model.node import Node
     from racimo.store.base import Store
     from racimo.task.runner import TaskRunner
 
@@ -56,6 +57,8 @@ RETRY = 1.0
 """Seconds until the store is asked again after it did not answer."""
 CATCH_UP = 1.0
 """Seconds that a change waits at most for the copy of the store to show it."""
+FIRST_READ = 5.0
+"""Seconds that a daemon which begins waits at most for the records, before it serves without them."""
 RENEW_EVERY = 6 * 3600.0
 """Seconds between two looks at how long the node's certificate still lives."""
 
@@ -105,6 +108,7 @@ class Session:
             is_sender=lambda: not identity.clustered or (self.is_manager() and self.mirror.stale_since is None),
         )  # fmt: skip
         self._daemons = MirroredCollection(self.mirror, self.layout.daemons)
+        self._followed = asyncio.Event()
 
     def provide(self, services: Services) -> None:
         """Hand everything to the API."""
@@ -124,12 +128,12 @@ class Session:
         services.provide(self.notifying.quorum)
 
     def directory(self) -> dict[str, str]:
-        """Each node's address, witnesses left out."""
-        return {name: node.address for name, node in self.inventory.nodes().items() if not node.witness}
+        """Each node's address, witnesses left out; nobody before the records were read."""
+        return {name: node.address for name, node in self._nodes().items() if not node.witness}
 
     def is_peer(self, name: str, node_id: str) -> bool:
         """Whether that very node is of the datacenter today: one that was removed and came back has another id."""
-        node = self.inventory.nodes().get(name)
+        node = self._nodes().get(name)
         return node is not None and node.id == node_id
 
     def is_manager(self) -> bool:
@@ -145,12 +149,21 @@ class Session:
         except (StoreError, TimeoutError) as error:
             log.info("the copy of the store lags behind", why=str(error) or f"waited {CATCH_UP:g} s")
 
+    async def first_read(self) -> None:
+        """Wait, for ``FIRST_READ`` seconds at most, until the records have been read: who asks before sees none."""
+        try:
+            async with asyncio.timeout(FIRST_READ):
+                await self._followed.wait()
+        except TimeoutError:
+            log.warning("serving without having read the store", why=f"it did not answer within {FIRST_READ:g} s")
+
     async def run(self) -> None:
         """Follow the store and look after guests, voters, backups and certificates, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reconciler.run(), name="guests")
             await self._start_mirror()
             group.create_task(self.presence.follow(), name="presence")
+            self._followed.set()
             await self._announcement().made()
             group.create_task(self.reconciler.start_on_boot(self._start_guest), name="guests that start with the node")
             group.create_task(self._renew_certificate(), name="certificate")
@@ -167,6 +180,9 @@ class Session:
         """Stop following the store; it is the daemon that closes it."""
         await self.locks.close()
         await self.mirror.stop()
+
+    def _nodes(self) -> dict[str, Node]:
+        return self.inventory.nodes() if self.inventory.known else {}
 
     def _announcement(self) -> Announcement:
         machine, name = self.machine, self.identity.name
@@ -196,7 +212,7 @@ class Session:
         await self.machine.tasks.run(StartGuest(vmid=vmid), self.lifecycle)
 
     async def _is_voter(self) -> bool:
-        node = self.inventory.nodes().get(self.identity.name)
+        node = self._nodes().get(self.identity.name)
         return not self.identity.clustered or (node is not None and node.voter)
 
     async def _measure(self) -> dict[str, Load]:
@@ -217,7 +233,7 @@ class Session:
 
     def _is_dead(self, node: str, incarnation: str) -> bool:
         """Whether the daemon that held a lock is gone for good: by its record, or because its node is."""
-        if self.mirror.confirmed_at is None:
+        if not self.inventory.known:
             return False
         if node not in self.inventory.nodes():
             return True

@@ -74,8 +74,9 @@ async def cluster_status(context: Context, parameters: Parameters) -> list[dict[
     """First the cluster (of a node that stands alone there is none), then the nodes."""
     status = await context.services.need(DatacenterService).status()
     inventory = context.services.need(Inventory)
+    name = status.name or (inventory.datacenter().name if inventory.known else "")
     cluster: dict[str, JsonValue] = {
-        "type": "cluster", "id": "cluster", "name": status.name or inventory.datacenter().name,
+        "type": "cluster", "id": "cluster", "name": name,
         "nodes": len(status.members),
         "quorate": int(status.quorum), "version": 1, "votes_expected": status.votes_expected,
         "votes_needed": status.votes_needed, "votes_present": status.votes_present, "why": status.why,
