@@ -472,3 +472,4 @@ async def test_a_manager_whose_decisions_are_overtaken_again_and_again_reads_its
         one.ha.view.services["vm:100"] = replace(held, revision=held.revision - 1)  # as if the last event was lost
         await HaResources(one.layout, _marks(one.desk)).change("100", requested=Requested.STOPPED)
         await one.until(lambda: one.ha.view.services["vm:100"].record.state is ServiceState.STOPPED, "stopped")
+    assert one.operations.commands[-1] == ("stop", 100, 1) and not one.desk.running

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def probes(tmp_path: Path, status: int = 200) -> AsyncIterator[tuple[Probes, int]]:
+async def probes(
+    tmp_path: Path, status: int = 200, asked: list[str] | None = None
+) -> AsyncIterator[tuple[Probes, int]]:
     """The probes of node n1, and the port of a server that answers everything with ``status``.
 
-    The node's daemon is served too: the agent of guest 100 answers, that of others does not.
+    The node's daemon is served too: the agent of guest 100 answers, that of others does not. ``asked`` gets the path of
+    every request to either.
     """
 
     async def answer(request: web.Request) -> web.Response:
+        if asked is not None:
+            asked.append(request.path)
         silent = request.path.endswith("/agent/ping") and "/qemu/100/" not in request.path
         return web.json_response({"data": {}, "message": "it is silent"}, status=500 if silent else status)
 
@@ -45,9 +50,11 @@ async def probes(tmp_path: Path, status: int = 200) -> AsyncIterator[tuple[Probe
 
 
 async def test_an_application_that_answers_is_well(tmp_path: Path) -> None:
-    async with probes(tmp_path) as (asks, port):
+    asked: list[str] = []
+    async with probes(tmp_path, asked=asked) as (asks, port):
         for probe in (f"http://127.0.0.1:{port}/health", f"tcp:127.0.0.1:{port}", "agent"):
             await asks.ask(100, probe, 2.0)
+    assert asked == ["/health", "/api2/json/nodes/n1/qemu/100/agent/ping"]
 
 
 @pytest.mark.parametrize("status", [404, 503])

@@ -7,7 +7,7 @@ from test_live import OneNode
 
 from racimo.errors import BadParameter, Refused
 from racimo.ha.heartbeat import COMMITS_NEEDED
-from racimo.ha.profiles import demand_quick
+from racimo.ha.profiles import demand_quick, slowest_ms
 from racimo.ha.timing import PROFILES
 from racimo.model.ha import Heartbeat
 
@@ -19,7 +19,10 @@ def beats(**took_ms: int) -> dict[str, Heartbeat]:
 
 
 def test_fast_is_taken_where_every_heartbeat_is_quick() -> None:
-    demand_quick("fast", beats(n1=12, n2=250))
+    at_the_limit = slowest_ms(FAST)
+    demand_quick("fast", beats(n1=12, n2=at_the_limit))
+    with pytest.raises(Refused):
+        demand_quick("fast", beats(n1=12, n2=at_the_limit + 1))
 
 
 def test_fast_is_refused_with_the_numbers_where_one_is_slow_or_not_known() -> None:
@@ -27,9 +30,14 @@ def test_fast_is_refused_with_the_numbers_where_one_is_slow_or_not_known() -> No
         demand_quick("fast", beats(n1=12, n2=251, n3=0))
 
 
-@pytest.mark.parametrize("name", ["default", "patient"])
-def test_the_others_are_always_taken(name: str) -> None:
-    demand_quick(name, beats(n1=900, n2=0))
+def test_the_others_are_taken_where_fast_is_not() -> None:
+    slow, refused = beats(n1=900, n2=0), []
+    for name in PROFILES:
+        try:
+            demand_quick(name, slow)
+        except Refused:
+            refused.append(name)
+    assert refused == ["fast"]
 
 
 def test_there_are_no_others() -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from watchdog_stand_in import ALL, StandIn
+from watchdog_stand_in import ALL, WDIOC_GETTIMELEFT, StandIn
 
 from racimo.ha.guard import Guard
 from racimo.ha.timing import PROFILES, longest_watchdog
@@ -44,12 +45,16 @@ MARKED = 999_999_901
 
 
 @pytest.fixture(params=["stand-in", *([REAL] if REAL else [])])
-def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[], WatchdogFile]]:
+def stand_in(request: pytest.FixtureRequest) -> StandIn | None:
+    return StandIn() if request.param == "stand-in" else None
+
+
+@pytest.fixture
+def opened(stand_in: StandIn | None) -> Iterator[Callable[[], WatchdogFile]]:
     files: list[WatchdogFile] = []
-    device = StandIn()
 
     def open_it() -> WatchdogFile:
-        files.append(device.open("") if request.param == "stand-in" else KernelFile(request.param))
+        files.append(stand_in.open("") if stand_in else KernelFile(REAL))
         return files[-1]
 
     yield open_it
@@ -69,8 +74,19 @@ def test_it_takes_a_time_out_and_says_what_became_of_it(opened: Callable[[], Wat
     assert file.control(WDIOC_GETTIMEOUT, 0) == given >= 30
 
 
-def test_it_is_fed_by_writing(opened: Callable[[], WatchdogFile]) -> None:
-    opened().write(b"\0")
+def test_it_is_fed_by_writing(opened: Callable[[], WatchdogFile], stand_in: StandIn | None) -> None:
+    file = opened()
+    if stand_in:
+        stand_in.now += 2
+    else:
+        time.sleep(2)
+    try:
+        left = file.control(WDIOC_GETTIMELEFT, 0)
+    except OSError as error:
+        pytest.skip(f"this device does not say how long it has left: {error}")
+    assert left < file.control(WDIOC_GETTIMEOUT, 0)
+    file.write(b"\0")
+    assert file.control(WDIOC_GETTIMELEFT, 0) > left
 
 
 def test_it_is_opened_by_one_process_at_a_time(opened: Callable[[], WatchdogFile]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from racimo.ha.watchdog import WDIOC_GETTIMEOUT, WDIOC_SETTIMEOUT, WDIOF_MAGICCLOSE, WDIOF_SETTIMEOUT
 
+WDIOC_GETTIMELEFT = 0x8004570A
 ALL = WDIOF_SETTIMEOUT | WDIOF_MAGICCLOSE
 
 
@@ -61,6 +62,8 @@ class StandInFile:
         device = self.device
         if request == WDIOC_GETTIMEOUT:
             return device.timeout
+        if request == WDIOC_GETTIMELEFT and device.deadline is not None:
+            return round(device.deadline - device.now)
         if request != WDIOC_SETTIMEOUT:
             raise failure(errno.ENOTTY)
         if not device.options & WDIOF_SETTIMEOUT:

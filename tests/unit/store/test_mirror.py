@@ -117,7 +117,10 @@ async def test_it_lists_a_narrower_prefix() -> None:
 async def test_waiting_covers_revisions_of_other_prefixes() -> None:
     store = MemoryStore()
     async with Mirror(store, "/a/") as mirror:
-        await mirror.wait_for(await write(store, "/b/1"), 5)
+        revision = await write(store, "/b/1")
+        assert not mirror.holds(revision)
+        await mirror.wait_for(revision, 5)
+        assert mirror.holds(revision) and not mirror.list()
 
 
 async def test_waiting_is_bounded_and_says_for_what() -> None:
