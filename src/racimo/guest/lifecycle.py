@@ -6,6 +6,7 @@ daemon, ``busy`` keeps the reconciler away meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -159,9 +160,13 @@ class Lifecycle:
                 report.log("it is stopped already")
                 return
             if view.state is not RunState.STOPPING:
-                view = await self.records.enter(view, RunState.STOPPING, reason)
-            await self.host.stop(vmid)
-            await self.host.bury(vmid)
+                view = await self._enter_or_doubt(view, RunState.STOPPING, reason)
+            try:
+                await self.host.stop(vmid)
+                await self.host.bury(vmid)
+            except BaseException:
+                self.busy.doubt(vmid)  # its record says that it is being stopped: that is gone on with
+                raise
             await self._note(view, RunState.STOPPED, report, reason)
 
     async def shutdown(
@@ -284,10 +289,10 @@ class Lifecycle:
             )
         return view
 
-    async def _enter_or_doubt(self, view: GuestView, state: RunState) -> GuestView:
+    async def _enter_or_doubt(self, view: GuestView, state: RunState, reason: str = "") -> GuestView:
         try:
-            return await self.records.enter(view, state)
-        except StoreError:
+            return await self.records.enter(view, state, reason)
+        except (StoreError, asyncio.CancelledError):
             self.busy.doubt(view.guest.vmid)  # it may be written all the same
             raise
 

@@ -11,7 +11,7 @@ import pytest
 from guest_nodes import put_under_ha
 from guest_parts import HALT, OBEY_BUTTON, POWER_OFF
 
-from racimo.errors import AlreadyExists, Conflict, NotFound, OperationFailed, Refused
+from racimo.errors import AlreadyExists, Cancelled, Conflict, NotFound, OperationFailed, Refused, StoreUnknown
 from racimo.guest.operations import (
     ConfigureGuest,
     CreateGuest,
@@ -26,9 +26,14 @@ from racimo.guest.operations import (
 )
 from racimo.model.guest import RunState
 from racimo.model.lease import Lease, boottime_ns, remove_lease, write_lease
+from racimo.store.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from guest_nodes import Datacenter, GuestNode
+
+    from racimo.store.base import Compare, Put
 
 CONFIG = {"memory": "32", "vga": "none", "balloon": "0", "name": "tiny"}
 
@@ -129,6 +134,54 @@ async def test_only_the_node_that_owns_a_guest_marks_it_for_its_guard(place: Dat
     with pytest.raises(Conflict, match="does not belong to node n2"):
         await other.life.mark(100)
     assert not (other.paths.ha_marks / "100").exists()
+
+
+class ForgetfulStore(MemoryStore):
+    """Commits the next transition to ``loses`` and loses its answer, or has the task cancelled (``cancels``)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loses: RunState | None = None
+        self.cancels = False
+
+    async def txn(
+        self, compares: Sequence[Compare] = (), puts: Sequence[Put] = (), deletes: Sequence[str] = ()
+    ) -> int | None:
+        revision = await super().txn(compares, puts, deletes)
+        if self.loses is not None and any(f'"state":"{self.loses}"'.encode() in put.value for put in puts):
+            self.loses = None
+            raise asyncio.CancelledError if self.cancels else StoreUnknown("the answer was lost")
+        return revision
+
+
+@pytest.mark.parametrize("cancels", [False, True], ids=["the answer is lost", "the task is cancelled"])
+async def test_a_stop_that_was_written_without_an_answer_is_gone_on_with(place: Datacenter, *, cancels: bool) -> None:
+    store = place.use(ForgetfulStore())
+    node = await a_guest(place)
+    node.follow()
+    await node.run(StartGuest(vmid=100))
+    store.loses, store.cancels = RunState.STOPPING, cancels
+    with pytest.raises((StoreUnknown, Cancelled, asyncio.CancelledError)):
+        await node.run(StopGuest(vmid=100))
+    assert "its stop was interrupted" in await until_written(node, RunState.STOPPED)
+    assert await node.states() == {}
+
+
+async def test_a_stop_that_the_guest_withstands_is_gone_on_with(place: Datacenter) -> None:
+    node = await a_guest(place)
+    node.follow()
+    await node.run(StartGuest(vmid=100))
+    stop = node.host.stop
+
+    async def withstand(vmid: int) -> None:
+        node.host.stop = stop  # type: ignore[method-assign]
+        raise OperationFailed(f"Guest {vmid} does not die")
+
+    node.host.stop = withstand  # type: ignore[method-assign]
+    with pytest.raises(OperationFailed, match="does not die"):
+        await node.run(StopGuest(vmid=100))
+    await until_written(node, RunState.STOPPED)
+    assert await node.states() == {}
 
 
 async def test_suspend_resume_and_reset_keep_the_record_right(place: Datacenter) -> None:
