@@ -44,11 +44,12 @@ class Choosing:
 
     def pick(self, sid: str, barred: dict[str, str] | None = None) -> Picked | Nowhere:
         """The best node for the guest; ``barred`` are nodes that may not be taken, each with why. Takes nothing yet."""
-        return pick(self.fleet, sid, allowed=self._allowed(sid), barred=self._barred(sid, barred))
+        return pick(self.fleet, sid, allowed=self._allowed(sid), barred=self._barred(sid, barred), others=self.feasible)
 
     def options(self, sid: str, *, led: bool = False) -> Options:
         """The nodes that can have the guest; ``led``: wherever the others of its group are now."""
-        return Options(self.fleet, sid, allowed=self._allowed(sid), barred=self._barred(sid, None), led=led)
+        allowed, barred = self._allowed(sid), self._barred(sid, None)
+        return Options(self.fleet, sid, allowed=allowed, barred=barred, led=led, others=self.feasible)
 
     def refusal(self, sid: str, node: str) -> str:
         """Why ``node`` cannot have the guest, as a sentence; empty if it can.

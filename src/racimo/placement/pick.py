@@ -12,7 +12,7 @@ from racimo.placement.rules import ELSEWHERE
 from racimo.placement.score import ALIKE, after_start, topsis
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from racimo.placement.fleet import Demand, Fleet
 
@@ -46,12 +46,17 @@ class Nowhere:
         return "no node can have it: " + "; ".join(f"{_named(names)} {reason}" for reason, names in nodes.items())
 
 
+def anywhere(_sid: str) -> None:
+    """Every node has what a guest needs."""
+
+
 class Options:
     """The nodes that can have one guest now.
 
     ``allowed`` are the nodes that have what it needs (storages, networks); None: all. ``barred`` are nodes that must
     not be taken, each with the end of a sentence that begins with the node's name ("failed to start it"). ``led``: the
-    others of its group come along, so where they are now does not matter.
+    others of its group come along, so where they are now does not matter. ``others`` says for each of them what
+    ``allowed`` says for the guest itself.
     """
 
     def __init__(
@@ -62,8 +67,9 @@ class Options:
         allowed: Collection[str] | None = None,
         barred: Mapping[str, str] | None = None,
         led: bool = False,
+        others: Callable[[str], Collection[str] | None] = anywhere,
     ) -> None:
-        self._led = led
+        self._led, self._others = led, others
         self.fleet, self.sid, self.allowed, self.barred = fleet, sid, allowed, barred or {}
         self.demand = fleet.demand(sid)
         self._home = fleet.rules.homes.get(sid)
@@ -112,7 +118,11 @@ class Options:
     def _where_all_can(self, nodes: Iterable[int]) -> list[int]:
         """Those of ``nodes`` that the whole group can go to, each of it and all at once: the others will follow."""
         fleet, group = self.fleet, self.fleet.rules.together[self.sid]
-        others = [Options(fleet, sid, led=True).nodes for sid in group if sid != self.sid and fleet.places_of(sid)]
+        others = [
+            Options(fleet, sid, allowed=self._others(sid), led=True).nodes
+            for sid in group
+            if sid != self.sid and fleet.places_of(sid)
+        ]
         found = []
         for at in nodes:
             coming = sum(fleet.demand(sid).memory for sid in group if at not in fleet.places_of(sid))
@@ -141,10 +151,14 @@ class Options:
         return free if home is None else [at for at in free if home.priority(names[at]) is not None]
 
     def _with_room_for_all(self, free: list[int]) -> list[int]:
-        """Those where the others of the group fit too; ``free`` itself when none has so much room."""
+        """Those where the others of the group fit too, and have what they need; ``free`` itself when there is none."""
         group = self.fleet.rules.together.get(self.sid, ())
+        if not group:
+            return free
         need = sum(self.fleet.demand(other).memory for other in group)
-        roomy = [at for at in free if self._lacks(at, need) <= 0] if group else []
+        allowed = [nodes for sid in group if sid != self.sid and (nodes := self._others(sid)) is not None]
+        names = self.fleet.names
+        roomy = [at for at in free if self._lacks(at, need) <= 0 and all(names[at] in nodes for nodes in allowed)]
         return roomy or free
 
     def _lacks(self, at: int, need: int) -> int:
@@ -182,13 +196,18 @@ class Options:
 
 
 def pick(
-    fleet: Fleet, sid: str, *, allowed: Collection[str] | None = None, barred: Mapping[str, str] | None = None
+    fleet: Fleet,
+    sid: str,
+    *,
+    allowed: Collection[str] | None = None,
+    barred: Mapping[str, str] | None = None,
+    others: Callable[[str], Collection[str] | None] = anywhere,
 ) -> Picked | Nowhere:
     """The best node for a guest that is to be started, of those with the highest priority; see ``Options``.
 
     The fleet is not changed: ``Fleet.place`` does that.
     """
-    options = Options(fleet, sid, allowed=allowed, barred=barred)
+    options = Options(fleet, sid, allowed=allowed, barred=barred, others=others)
     candidates = options.preferred
     if not candidates:
         return Nowhere(options.refused())

@@ -125,6 +125,27 @@ def test_a_guest_is_not_started_where_its_memory_bridge_or_storage_is_missing() 
     assert "n2 has 1.0 GiB of memory left, and it needs 2.0 GiB" in why and "n3 has no bridge vmbr7" in why
 
 
+def a_group_with_a_home_on_n3(*bridges: str) -> Snapshot:
+    """vm:100 and vm:101 are kept together on n1, a rule prefers n3 for vm:100; n3 has ``bridges``, the others all."""
+    card = {"net0": "virtio=02:00:00:00:00:01,bridge=vmbr7"}
+    both = several({"vm:100": "n1", "vm:101": "n1"}, 3, {"vm:101": card})
+    facts = {"n3": NodeFacts(bridges=bridges)}
+    nodes = {name: replace(node, facts=facts.get(name, NodeFacts())) for name, node in both.nodes.items()}
+    rules = pair(Affinity.POSITIVE, "vm:100", "vm:101"), homes({"n3": 1})
+    return ruled(replace(both, nodes=nodes, storages={}), *rules)
+
+
+def test_a_group_follows_a_node_rule_of_one_of_it_only_to_where_all_have_what_they_need() -> None:
+    assert services(a_group_with_a_home_on_n3("vmbr0")) == {}
+    assert services(fenced(a_group_with_a_home_on_n3("vmbr0"), "n2")) == {}
+    assert becomes(a_group_with_a_home_on_n3("vmbr0", "vmbr7")).target == "n3"
+
+
+def test_a_group_is_recovered_where_all_of_it_have_what_they_need() -> None:
+    lost = services(fenced(a_group_with_a_home_on_n3("vmbr0"), "n1"))
+    assert {move.guest.node for move in lost.values() if isinstance(move, Move)} == {"n2"}
+
+
 # maintenance
 
 

@@ -10,7 +10,7 @@ from racimo.placement.pick import Nowhere, Options, Picked, pick
 from racimo.placement.rules import compile_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from racimo.model.rule import Rule
 
@@ -107,6 +107,24 @@ def test_a_guest_does_not_go_where_its_group_cannot_follow() -> None:
     machines = {"n1": Machine(memory=64 * GIB), "n2": Machine(memory=64 * GIB), "n3": Machine(memory=6 * GIB)}
     turn = fleet({"a": "n1", "b": "n1"}, [together("t", "a b"), home("h", "b", "n3")], machines=machines)
     assert set(Options(turn, "a").nodes) == {"n1"}
+
+
+def only_on(where: Mapping[str, str]) -> Callable[[str], set[str] | None]:
+    """What the storages of each guest allow: ``where`` such as {"b": "n1 n2"}; the others can be anywhere."""
+    return lambda sid: set(where[sid].split()) if sid in where else None
+
+
+def test_a_guest_does_not_lead_its_group_to_where_another_lacks_a_storage() -> None:
+    turn = fleet({"a": "n1", "b": "n1"}, [together("t", "a b"), home("h", "a", "n3")])
+    assert set(Options(turn, "a", others=only_on({"b": "n1 n2"})).nodes) == {"n1"}
+    assert set(Options(turn, "a", others=only_on({"b": "n1 n3"})).preferred) == {"n3"}
+
+
+def test_the_first_of_a_group_goes_where_the_others_have_what_they_need() -> None:
+    turn = fleet({"x": "n3"}, [together("t", "a b c")])
+    choice = pick(turn, "a", others=only_on({"b": "n2 n3", "c": "n1 n3"}))
+    assert isinstance(choice, Picked) and choice.node == "n3"
+    assert pick(turn, "a", others=only_on({"b": "n2", "c": "n1"})) == pick(turn, "a")
 
 
 def test_a_guest_whose_group_comes_along_may_go_where_it_is_not() -> None:
