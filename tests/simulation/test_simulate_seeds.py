@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from racimo.ha.simulate.campaign import run_seeds
+from racimo.ha.simulate.drawing import KINDS_OF_SETUP, kinds_of_setup
 from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
-from racimo.ha.simulate.kinds import FAULTS
+from racimo.ha.simulate.kinds import KINDS
 from racimo.ha.simulate.report import campaign_json, setup_json
 from racimo.ha.simulate.scenario_file import parse_scenario
 
@@ -50,14 +52,20 @@ def test_a_history_written_down_as_a_scenario_plays_the_same() -> None:
     assert [event.line() for event in play(again).events] == [event.line() for event in play(setup).events]
 
 
-def test_a_thousand_seeds_draw_every_fault() -> None:
+def test_a_thousand_seeds_draw_every_fault_and_every_act() -> None:
     kinds = {verb.choice for seed in range(1000) for step in draw(seed).steps for verb in step.verbs}
-    assert kinds >= set(FAULTS)
+    assert kinds >= set(KINDS)
 
 
 @pytest.mark.parametrize("seed", [20779514, 20779611, 20779891, 20779908, 20779995])
 def test_a_history_that_once_broke_a_promise_keeps_it(seed: int) -> None:
-    assert play(draw(seed)).violations == ()
+    assert play(draw(seed, arrange=False)).violations == ()
+
+
+def test_three_hundred_seeds_draw_every_kind_of_datacenter() -> None:
+    drawn = sum((kinds_of_setup(draw(seed)) for seed in range(300)), Counter[str]())
+    assert min(drawn[kind] for kind in KINDS_OF_SETUP) >= 10
+    assert set(drawn) == set(KINDS_OF_SETUP)
 
 
 def test_a_campaign_sums_its_histories_up() -> None:

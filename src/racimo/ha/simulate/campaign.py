@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from racimo.ha.simulate.drawing import kinds_of_setup
 from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
 from racimo.ha.simulate.shrink import shrink
@@ -31,6 +32,8 @@ class Told:
     failovers: tuple[float, ...]
     violations: tuple[str, ...]
     starts: int
+    drawn: Counter[str]
+    """Of what kind the datacenter was: see ``drawing.kinds_of_setup``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Campaign:
     seconds: float = 0.0
     starts: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    drawn: Counter[str] = field(default_factory=Counter)
+    """How many of the histories had rules, policies and the like of each kind."""
     failovers: list[float] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
@@ -60,6 +65,7 @@ class Campaign:
         self.seconds += told.seconds
         self.starts += told.starts
         self.faults += told.faults
+        self.drawn += told.drawn
         self.failovers += told.failovers
         if told.violations:
             self.broken.append(Broken(told.seed, told.violations))
@@ -74,8 +80,10 @@ class Campaign:
 
 def tell(seed: int) -> Told:
     """Play one seed."""
-    result = play(draw(seed))
-    return Told(seed, result.seconds, result.faults, result.failovers, result.violations, result.starts)
+    setup = draw(seed)
+    result = play(setup)
+    drawn = kinds_of_setup(setup)
+    return Told(seed, result.seconds, result.faults, result.failovers, result.violations, result.starts, drawn)
 
 
 def run_seeds(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from racimo.errors import RacimoError
+from racimo.ha.simulate.administration import ACTS
 from racimo.ha.simulate.kinds import FAULTS
 from racimo.ha.simulate.network import USUAL_S
 
@@ -23,7 +24,10 @@ async def play(world: World, kind: str, node: str, seconds: float) -> None:
     host = world.hosts[node]
     if kind not in UNSURE:
         world.oracle.count(kind)
-    await _PLAYS[kind](world, host, seconds)
+    try:
+        await _PLAYS[kind](world, host, seconds)
+    except RacimoError as error:
+        world.oracle.note("step", node, f"refused: {kind}", str(error))
     world.disturb()
     world.oracle.note("fault", node, f"{kind} is over")
 
@@ -386,5 +390,6 @@ _PLAYS: dict[str, Fault] = {
     "node-lost": _lost,
     "guest-crash": _guest_crash,
     "ask-to-move": _ask_to_move,
+    **ACTS,
     **{kind: _broken_fence(kind.removeprefix("fence-")) for kind in FAULTS if kind.startswith("fence-")},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from racimo.ha.simulate.drawing import arranged
 from racimo.ha.simulate.kinds import FAULTS
 from racimo.ha.simulate.setup import Durations, GuestSetup, NodeSetup, Options, Setup, Step
 from racimo.ha.simulate.verbs import Verb
@@ -20,10 +21,11 @@ LONE = ("split", "one-way-partition", "partial-partition", "node-lost", "isolati
 """Faults that need other nodes."""
 
 
-def draw(seed: int, kinds: Sequence[str] = ()) -> Setup:
+def draw(seed: int, kinds: Sequence[str] = (), *, arrange: bool | None = None) -> Setup:
     """The setup of ``seed``: 1 to 9 nodes, at least 10 minutes, at least 3 faults.
 
-    With ``kinds`` it has these faults alone, one soon after the other, on 3 or 5 nodes.
+    With ``kinds`` it has these faults alone, one soon after the other, on 3 or 5 nodes. ``arrange``: with rules, sizes,
+    policies and administrators, which is the default without ``kinds``.
     """
     chance = random.Random(f"setup {seed}")  # noqa: S311 - the same each time
     count = chance.choice([3, 3, 5] if kinds else [1, 2, 3, 3, 3, 4, 5, 5, 6, 7, 9])
@@ -36,7 +38,7 @@ def draw(seed: int, kinds: Sequence[str] = ()) -> Setup:
     if kinds:
         fences = any(kind.startswith("fence-") for kind in kinds)
     steps = _faults(chance, list(nodes), troubled, kinds, fences=fences)
-    return Setup(
+    setup = Setup(
         name=f"seed {seed}",
         nodes=nodes,
         guests=guests,
@@ -48,6 +50,9 @@ def draw(seed: int, kinds: Sequence[str] = ()) -> Setup:
         fences=fences,
         healed=True,
     )
+    if arrange is False or (kinds and not arrange):
+        return setup
+    return arranged(setup, random.Random(f"arrangement {seed}"), troubled)  # noqa: S311 - the same each time
 
 
 def _guests(chance: random.Random, nodes: list[str]) -> dict[str, GuestSetup]:

@@ -229,7 +229,7 @@ class Host:
     def heal(self) -> None:
         """All that was broken on purpose works again."""
         self.starved = self.late = self.wall_off = 0.0
-        self.fence_fault = ""
+        self.fence_fault = self.wish = ""
         self.disk = self.store_works = self.daemon = self.watchdog_works = True
         self.set_storage(on=True)
         self.resume()
@@ -281,6 +281,7 @@ class Host:
         """In order: HA is told and its guests leave or end, the others are stopped, and the power goes.
 
         ``mode`` is ``poweroff`` or ``reboot``, which switches it on again. Who waits too long goes down all the same.
+        It is taken back by clearing ``wish``, as long as it waits for its guests.
         """
         if not self.powered or self.wish:
             return
@@ -289,6 +290,8 @@ class Host:
         self.wished.set()
         while self.answers() and not self.ha.shutdown.ready and self.world.now() - began < SHUTDOWN_WITHIN_S:
             await self.clock.sleep(SHUTDOWN_LOOK_S)
+        if not self.wish or self.keeper is not keeper:
+            return
         for vmid, process in list(self.running.items()):
             with suppress(RacimoError):
                 await self.operations.stop(vmid, process.epoch)
@@ -296,7 +299,7 @@ class Host:
         if self.keeper is not keeper or not self.powered:
             return
         self.power_off(f"it was shut down ({mode})")
-        if mode == "reboot":
+        if mode == "reboot" or self.world.is_healed:
             virtual_loop().call_later(RESET_S + self.world.boot_s, self.power_on)
         else:
             self.world.network.switch(self.name, on=False)

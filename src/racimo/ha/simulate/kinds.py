@@ -1,4 +1,4 @@
-"""The faults that random histories know, by name. What each does is in ``faults``."""
+"""What happens in random histories, by name. What each does is in ``faults`` and ``administration``."""
 
 from __future__ import annotations
 
@@ -50,3 +50,14 @@ FAULTS = (
     "fence-slow",
     "fence-dies-with-host",
 )
+
+ADMINISTRATION = (
+    "maintenance",
+    "shutdown",
+    "reboot",
+    "disarm-freeze",
+    "disarm-ignore",
+)
+"""What people do to nodes and to HA. It is drawn beside the faults."""
+
+KINDS = (*FAULTS, *ADMINISTRATION)

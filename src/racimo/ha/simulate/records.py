@@ -34,6 +34,8 @@ async def write_records(world: World) -> None:
         crs_margin=options.margin,
         crs_hold=options.hold,
         crs_method=options.method,
+        crs_moves_per_hour=options.moves_per_hour,
+        ha_migrate_wait=options.migrate_wait,
     )
     await layout.datacenter.create("settings", settings)
     voters = set(world.quorum.voters)
@@ -43,7 +45,7 @@ async def write_records(world: World) -> None:
         if setup.fences:
             await layout.fence_devices.create(f"{name}-bmc", fence_device(name))
     for rule in setup.rules:
-        await layout.rules.create(rule.id, _rule(rule))
+        await layout.rules.create(rule.id, rule_record(rule))
     known = setup.known.guests if setup.known else {}
     for sid, guest in setup.guests.items():
         await add_guest(world, sid, guest, known.get(sid))
@@ -56,7 +58,8 @@ async def write_records(world: World) -> None:
         await layout.node_statuses.create(name, _status(world, name, NodeHealth(health)))
 
 
-def _rule(rule: RuleSetup) -> Rule:
+def rule_record(rule: RuleSetup) -> Rule:
+    """The rule as the store has it."""
     return Rule(
         name=rule.id,
         kind=RuleKind(rule.type),

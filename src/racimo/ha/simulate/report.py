@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from racimo.ha.simulate.campaign import Broken, Campaign
     from racimo.ha.simulate.history import Checkpoint, Result
     from racimo.ha.simulate.oracle import Happening
-    from racimo.ha.simulate.setup import Setup
+    from racimo.ha.simulate.setup import RuleSetup, Setup
 
 STORY = 120
 """So many lines of a broken history are printed."""
@@ -21,6 +21,7 @@ def campaign_json(campaign: Campaign) -> dict[str, Any]:
         "seeds": campaign.seeds,
         "hours": round(campaign.seconds / 3600, 2),
         "faults": dict(sorted(campaign.faults.items())),
+        "drawn": dict(sorted(campaign.drawn.items())),
         "violations": [_broken_json(broken) for broken in campaign.broken],
         "failovers": {
             "count": len(campaign.failovers),
@@ -58,14 +59,26 @@ def setup_json(setup: Setup) -> dict[str, Any]:
                 "state": guest.state,
                 "max_restart": guest.max_restart,
                 "max_relocate": guest.max_relocate,
+                "failback": guest.failback,
+                "cpus": guest.cpus,
+                "memory": guest.memory,
+                "load": {"cpu": guest.load_cpu, "memory": guest.load_memory},
             }
             for sid, guest in setup.guests.items()
         },
+        "rules": [_rule_json(rule) for rule in setup.rules],
         "options": {name: getattr(options, name) for name in options.__slots__},
         "durations": {name: getattr(durations, name) for name in durations.__slots__},
         "steps": [{"at": step.at, "do": [verb.words for verb in step.verbs]} for step in setup.steps],
         "end": setup.end,
     }
+
+
+def _rule_json(rule: RuleSetup) -> dict[str, Any]:
+    named: dict[str, Any] = {"id": rule.id, "type": rule.type, "resources": list(rule.resources)}
+    if rule.type == "node-affinity":
+        return named | {"nodes": dict(rule.nodes), "strict": rule.strict, "disable": rule.disabled}
+    return named | {"affinity": rule.affinity, "disable": rule.disabled}
 
 
 def checkpoint_json(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -114,6 +127,8 @@ def campaign_lines(campaign: Campaign, first: int) -> list[str]:
         "Fault                          Times",
     ]
     lines += [f"{name:<30} {count:>5}" for name, count in sorted(campaign.faults.items())]
+    lines += ["", "Histories with                 Times"]
+    lines += [f"{name:<30} {count:>5}" for name, count in sorted(campaign.drawn.items())]
     if campaign.failovers:
         median, late, most = (campaign.percentile(share) for share in (0.5, 0.99, 1.0))
         lines += ["", f"Failovers: {len(campaign.failovers)}, half within {median:.1f} s, 99 % within {late:.1f} s, "]

@@ -93,6 +93,8 @@ class _Options(_Part):
     margin: Amount = 0.1
     hold: Count = 3
     method: Literal["bruteforce", "topsis"] = "bruteforce"
+    moves_per_hour: Count = 10
+    migrate_wait: Count = 180
 
 
 class _Durations(_Part):

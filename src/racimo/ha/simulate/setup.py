@@ -83,6 +83,9 @@ class Options:
     margin: float = 0.1
     hold: int = 3
     method: str = "bruteforce"
+    moves_per_hour: int = 10
+    migrate_wait: int = 180
+    """How long guests may take to leave a node that shuts down, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,18 @@ import random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from racimo.errors import RacimoError
+from racimo.ha.simulate.administration import put_right
 from racimo.ha.simulate.administrator import Administrator
 from racimo.ha.simulate.behaviour import Behaviour
 from racimo.ha.simulate.host import Host
+from racimo.ha.simulate.judge import Judge
 from racimo.ha.simulate.loads import Loads
 from racimo.ha.simulate.loop import virtual_loop
 from racimo.ha.simulate.network import Network
 from racimo.ha.simulate.oracle import Oracle
 from racimo.ha.simulate.parts import SimulatedHa
 from racimo.ha.simulate.quorum import Quorum
-from racimo.ha.simulate.records import write_records
+from racimo.ha.simulate.records import rule_record, write_records
 from racimo.ha.simulate.rest import resting, wanted
 from racimo.ha.simulate.witness import Witness
 from racimo.ha.states import Load
@@ -63,6 +65,7 @@ class World:
         self.quorum = Quorum(voters_of(list(setup.nodes)), dict(self.hosts), self.network, self.chance)
         self.layout = Layout(self.quorum.store)
         self.witness = Witness(self)
+        self.judge = Judge(self, [rule_record(rule) for rule in setup.rules])
         self.behaviour = Behaviour(setup)
         self.loads = Loads(setup)
         self.boot_s = 0.0
@@ -73,6 +76,8 @@ class World:
         self.last_runner: dict[int, str] = {}
         self.buried: set[str] = set()
         """Nodes that never come back."""
+        self.is_healed = False
+        """Whether a random history's troubles are over."""
         self.writer = ""
         """Whose transaction is being committed."""
         self.tasks: list[Task] = []
@@ -169,12 +174,15 @@ class World:
 
     def heal(self) -> None:
         """No fault is left, but for nodes that are lost for good."""
+        self.is_healed = True
         self.network.heal()
         self.quorum.stalled = False
         for host in self.hosts.values():
             if host.name not in self.buried:
+                self.network.switch(host.name, on=True)
                 host.heal()
         self.quorum.refresh()
+        self.spawn(put_right(self))
 
     def check_the_end(self) -> None:
         """After all was healed: every guest that is wanted runs where it belongs, and no task is open."""
@@ -183,6 +191,8 @@ class World:
         for sid in wanted(self):
             vmid = int(sid[3:])
             runners, owner = self.oracle.runners(vmid), self.witness.owners[vmid].node
+            if not runners and not self._could_run(sid):
+                continue
             if runners != [owner]:
                 service = self.witness.services.get(sid)
                 state = f"{service.state}: {service.why}" if service else "not taken up"
@@ -191,6 +201,18 @@ class World:
             if not task.end:
                 began = f"{task.began:.1f} s"
                 self.oracle.violate(f"8 {task.what} of vm:{task.vmid} on {task.node}, begun at {began}, never ended")
+
+    def _could_run(self, sid: str) -> bool:
+        """Whether there is a node for the guest that its rules and the nodes' memory allow.
+
+        The guest of a node that is gone for good and never marked it since HA was armed again may run there still,
+        for all that is known.
+        """
+        service, arming = self.witness.services.get(sid), self.witness.arming
+        owner, generation = self.witness.owners[int(sid[3:])].node, arming.generation if arming else 0
+        if owner in self.buried and service is not None and not (service.guarded and service.armed == generation):
+            return False
+        return bool(self.judge.could_be_on(sid, [name for name in self.hosts if name not in self.buried]))
 
     # quiet stretches
 
