@@ -6,13 +6,19 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from racimo.ha.states import Sighting, Snapshot
+from racimo.ha.decide import decide
+from racimo.ha.states import Decision, Sighting, Snapshot
 from racimo.model.guest import Guest, RunState, Runtime
 from racimo.model.ha import Heartbeat, NodeHealth, NodeStatus, Outcome, Resource, Service, ServiceState
 from racimo.model.node import Node
 
 NOW = 100.0
 SID = "vm:100"
+
+
+def turn(snapshot: Snapshot) -> list[Decision]:
+    """What the manager decides now."""
+    return list(decide(snapshot, NOW).decisions)
 
 
 def node_names(count: int = 3) -> list[str]:

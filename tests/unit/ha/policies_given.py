@@ -5,26 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from given import NOW, SID, make_service, well
+from given import SID, make_service, turn, well
 
-from racimo.ha.decide import decide
-from racimo.ha.states import Decision, Move, NodeChange, ServiceChange, Snapshot
+from racimo.ha.states import Move, NodeChange, ServiceChange, Snapshot
 from racimo.model.datacenter import Datacenter
 from racimo.model.guest import Guest, RunState, Runtime
-from racimo.model.ha import (
-    Maintenance,
-    Resource,
-    Service,
-    ServiceState,
-)
+from racimo.model.ha import Maintenance, Resource, Service, ServiceState
 from racimo.model.rule import Affinity, Rule, RuleKind
 from racimo.placement.rules import compile_rules
 
 S = ServiceState
-
-
-def turn(snapshot: Snapshot) -> list[Decision]:
-    return list(decide(snapshot, NOW).decisions)
 
 
 def services(snapshot: Snapshot) -> dict[str, ServiceChange | Move]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from test_live import OneNode
+from one_node import OneNode
 
 from racimo.errors import BadParameter, OperationFailed
 from racimo.ha.daemon import HaNode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from test_live import HandClock
+from one_node import HandClock
 
 from racimo.errors import Unreachable
 from racimo.ha.measure import Measures, Sample, loads, sample

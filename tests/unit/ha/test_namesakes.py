@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from test_live import OneNode
+from one_node import OneNode
 
 from racimo.ha.daemon import HaNode
 from racimo.ha.heartbeat import Fenced

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_live import Desk, HandClock, OneNode, Starter
+from one_node import Desk, HandClock, OneNode, Starter
 
 from racimo.ha.daemon import HaNode
 from racimo.ha.fencing.checker import Checker

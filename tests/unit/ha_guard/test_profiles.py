@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_live import OneNode
+from one_node import OneNode
 
 from racimo.errors import BadParameter, Refused
 from racimo.ha.heartbeat import COMMITS_NEEDED

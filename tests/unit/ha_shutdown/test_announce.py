@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
+from one_node import HandClock
 
 from racimo.ha.announce import (
     LIMIT_S,
@@ -34,20 +35,8 @@ JOBS = """127 systemd-poweroff.service     start waiting
 READY, BUSY = Status(True, Progress(True)), Status(True, Progress(False, "1 of its HA guests is still here"))
 
 
-class JumpingClock:
+class JumpingClock(HandClock):
     """Sleeping moves it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def boottime_ns(self) -> int:
-        return round(self.now * 1e9)
-
-    def wall(self) -> float:
-        return self.now
 
     async def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -66,8 +55,9 @@ class Says:
 
 async def held(how: Callable[[float], Status | None]) -> tuple[float, str, list[str]]:
     clock, told = JumpingClock(), list[str]()
+    began = clock.now
     why = await hold_up(Says(clock, how), clock, told.append)
-    return clock.now - 100, why, told
+    return clock.now - began, why, told
 
 
 @pytest.mark.parametrize(

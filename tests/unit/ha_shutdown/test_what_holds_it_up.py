@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "ha"))
-
-from test_live import OneNode
+from one_node import OneNode
 
 from racimo.model.guest import RunState, Runtime
 from racimo.model.ha import Requested, Resource, Service, ServiceState
