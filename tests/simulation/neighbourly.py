@@ -7,14 +7,15 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import virtual_time
-from world import SimClock, World
+from sim_node import SimClock
+from world import World
 
 from racimo.ha.daemon import HaNode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from world import SimNode
+    from sim_node import SimNode
 
     from racimo.ha.failsafe import Answer, Question
     from racimo.model.node import Node
