@@ -28,6 +28,7 @@ from racimo.ha.notify import notify
 from racimo.ha.probe import Probes
 from racimo.model.paths import NodePaths
 from racimo.store.etcd import EtcdStore, TlsFiles
+from racimo.store.sealing import Sealing
 
 if TYPE_CHECKING:
     from racimo.ha.identity import Identity
@@ -78,7 +79,7 @@ async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile
             client,
             clock,
             identity.id,
-            FencePrograms(),
+            FencePrograms(Sealing(paths.sealing)),
             Probes(client),
             keeper.shutdown,
             client,

@@ -40,6 +40,8 @@ class Datacenter(Record):
     """CIDR; the address of each node inside it carries live migrations. Empty: the cluster network."""
     migration_bandwidth: int = 0
     """Bytes per second; 0: as fast as the network goes."""
+    sealing_key: str = ""
+    """The id of the key that secrets in the store are sealed with. The key itself is in a file on each node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from racimo.model.record import Record
+from racimo.model.record import SEALED, Record
 
 DEFAULT_TIMEOUT_S = 15.0
 """How long one call of a device's program may take, unless the device says otherwise."""
@@ -36,8 +36,8 @@ class FenceDevice(Record):
     level: int = 1
     options: dict[str, str] = field(default_factory=dict)
     """What the program is told on its standard input, secrets left out."""
-    secrets: dict[str, str] = field(default_factory=dict, repr=False)
-    """Options that nobody is shown: they go to the program's standard input alone."""
+    secrets: dict[str, str] = field(default_factory=dict, repr=False, metadata={SEALED: True})
+    """Options that nobody is shown, sealed: opened where they go to the program's standard input, and nowhere else."""
     timeout: float = DEFAULT_TIMEOUT_S
     """Seconds that one call may take."""
     enabled: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from racimo.model.record import Record
+from racimo.model.record import SEALED, Record
 
 
 class TargetKind(StrEnum):
@@ -56,7 +56,8 @@ class MatchMode(StrEnum):
 class Target(Record):
     """One place where notifications go. Which fields count depends on ``kind``.
 
-    ``password``, the values of ``headers`` and ``secrets`` are sealed: nobody is shown them, and no log has them.
+    ``password``, the values of ``headers`` and ``secrets`` are sealed, in the store as in memory: only what delivers a
+    message opens them. Nobody is shown them, and no log has them.
     """
 
     name: str
@@ -72,14 +73,14 @@ class Target(Record):
     """0: the usual one for ``mode`` (25, 587 or 465)."""
     mode: MailSecurity = MailSecurity.TLS
     username: str = ""
-    password: str = field(default="", repr=False)
+    password: str = field(default="", repr=False, metadata={SEALED: True})
     url: str = field(default="", repr=False)
     """May hold ``{{ secrets.NAME }}``, like ``headers`` and ``body``."""
     method: str = "post"
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False, metadata={SEALED: True})
     body: str = ""
     """A template; empty: the whole message as one JSON object."""
-    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False, metadata={SEALED: True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ class NodePaths:
 
     @property
     def etc(self) -> Path:
-        """Identity and certificates: ``node.json``, ``ca.crt``, ``node.crt``, ``node.key``, ``etcd.conf.yml``."""
+        """Identity, certificates and keys: ``node.json``, ``ca.crt``, ``node.crt``, ``node.key``, ``sealing.json``."""
         return self.root / "etc/racimo"
 
     @property
@@ -51,6 +51,11 @@ class NodePaths:
     def ha_marks(self) -> Path:
         """One empty file per HA guest of this node, named by its vmid: those that the guard must kill."""
         return self.run / "ha"
+
+    @property
+    def sealing(self) -> Path:
+        """The keys that secrets in the store are sealed with, for root alone; format in ``racimo.store.sealing``."""
+        return self.etc / "sealing.json"
 
     @property
     def guard_report(self) -> Path:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 SCHEMA = 1
 """The schema number that this version writes."""
+SEALED = "sealed"
+"""In a field's metadata: its text, or each of its values, stands sealed in the store (``racimo.store.sealing``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from racimo.notification.events import Verdict
     from racimo.store.layout import Layout
     from racimo.store.mirror import Mirror
+    from racimo.store.sealing import Sealing
     from racimo.task.runner import TaskRunner
 
 log = structlog.get_logger()
@@ -48,13 +49,14 @@ class Notifying:
         paths: NodePaths,
         node: str,
         node_id: str,
+        sealing: Sealing,
         *,
         is_sender: Callable[[], bool],
     ) -> None:
         self._mirror, self._paths, self._node = mirror, paths, node
         self._datacenter = MirroredCollection(mirror, layout.datacenter)
-        deliver = Delivery(self._name, node)
-        self.settings = NotificationSettings(layout, deliver, node, time.time)
+        deliver = Delivery(self._name, node, sealing)
+        self.settings = NotificationSettings(layout, deliver, node, time.time, sealing)
         teller = Teller(layout, mirror, node, time.time, node_id)
         self._post = Post(layout, mirror, node, deliver, is_sender, time.time)
         self._notifier = Notifier(teller, self._post, tasks, is_sender)

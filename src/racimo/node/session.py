@@ -11,6 +11,7 @@ import structlog
 from racimo import __version__
 from racimo.api.inventory import Inventory
 from racimo.datacenter.backup import back_up_hourly
+from racimo.datacenter.sealing import SealingKeeper
 from racimo.errors import NotFound, RacimoError, StoreError
 from racimo.guest.lifecycle import Lifecycle
 from racimo.guest.migration_target import MigrationTarget
@@ -31,9 +32,11 @@ from racimo.node.announce import Announcement
 from racimo.node.bridges import keep_bridges
 from racimo.node.notifying import Notifying
 from racimo.node.presence import HeartbeatPresence
+from racimo.node.rings import RingsOfPeers
 from racimo.storage.volumes import Volumes
 from racimo.store.layout import ROOT, Layout
 from racimo.store.mirror import Mirror, MirroredCollection
+from racimo.store.sealing import Sealing
 from racimo.task.lock import Locks
 
 if TYPE_CHECKING:
@@ -103,9 +106,11 @@ class Session:
         self.reconciler = Reconciler(self.lifecycle)
         self.resources = HaResources(self.layout, self._mark)
         self.locks = Locks(self.layout, name, machine.incarnation, self._is_dead)
+        self.sealing = Sealing(paths.sealing)
+        self.sealing_keeper = SealingKeeper(self.layout, self.sealing, RingsOfPeers(machine.peers), self._acts)
         self.notifying = Notifying(
-            self.layout, self.mirror, machine.tasks, machine.peers, paths, name, identity.id,
-            is_sender=lambda: not identity.clustered or (self.is_manager() and self.mirror.stale_since is None),
+            self.layout, self.mirror, machine.tasks, machine.peers, paths, name, identity.id, self.sealing,
+            is_sender=self._acts,
         )  # fmt: skip
         self._daemons = MirroredCollection(self.mirror, self.layout.daemons)
         self._followed = asyncio.Event()
@@ -122,8 +127,9 @@ class Session:
         services.provide(self.resources)
         services.provide(HaRules(self.layout))
         services.provide(HaControl(self.layout, self._measure))
-        services.provide(FenceDevices(self.layout, FencePrograms(), self.identity.name))
+        services.provide(FenceDevices(self.layout, FencePrograms(self.sealing), self.identity.name))
         services.provide(self.datacenter)
+        services.provide(self.sealing_keeper)
         services.provide(self.notifying.settings)
         services.provide(self.notifying.quorum)
 
@@ -140,6 +146,10 @@ class Session:
         """Whether the HA manager is on this node."""
         term = self.inventory.manager()
         return term is not None and term.node == self.identity.name
+
+    def _acts(self) -> bool:
+        """Whether this node acts for all now: it stands alone, or the HA manager is on it and the store answers."""
+        return not self.identity.clustered or (self.is_manager() and self.mirror.stale_since is None)
 
     async def catch_up(self) -> None:
         """Wait, shortly, until the copy of the store holds all that was committed so far."""
@@ -167,6 +177,7 @@ class Session:
             await self._announcement().made()
             group.create_task(self.reconciler.start_on_boot(self._start_guest), name="guests that start with the node")
             group.create_task(self._renew_certificate(), name="certificate")
+            group.create_task(self.sealing_keeper.run(self.mirror), name="sealing")
             group.create_task(keep_bridges(self.layout, self.identity.name), name="bridges")
             group.create_task(self.notifying.run(), name="notifications")
             group.create_task(

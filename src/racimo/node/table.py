@@ -16,6 +16,7 @@ from racimo.api.routes import (
     membership,
     nodes,
     notifications,
+    sealing,
     setup,
     storages,
     tasks,
@@ -24,7 +25,7 @@ from racimo.api.routes import (
 
 FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
-    ha_rules, ha_fence, ha_control, notifications,
+    ha_rules, ha_fence, ha_control, notifications, sealing,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from racimo.notification.delivery import Deliver
     from racimo.store.collection import Collection
     from racimo.store.layout import Layout
+    from racimo.store.sealing import Sealing
 
 R = TypeVar("R", bound=Record)
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{1,63}")
@@ -41,8 +42,11 @@ class TargetLine:
 class NotificationSettings:
     """What is refused: names and values that cannot be, and removing a target that a matcher still names."""
 
-    def __init__(self, layout: Layout, deliver: Deliver, node: str, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, layout: Layout, deliver: Deliver, node: str, wall: Callable[[], float], sealing: Sealing
+    ) -> None:
         self._layout, self._deliver, self._node, self._wall = layout, deliver, node, wall
+        self._sealing = sealing
 
     async def targets(self) -> list[TargetLine]:
         """By name."""
@@ -67,17 +71,20 @@ class NotificationSettings:
         return held.record
 
     async def add_target(self, target: Target) -> None:
-        """Raises ``BadParameter`` for one that cannot be, ``AlreadyExists``."""
+        """Its secrets, in the clear here, are sealed. Raises ``BadParameter`` for what cannot be, ``AlreadyExists``."""
         check_target(target)
-        await _create(self._layout.notification_targets, target.name, target, "target")
+        targets = self._layout.notification_targets
+        await _create(targets, target.name, self._sealing.seal_record(targets.key(target.name), target), "target")
 
     async def change_target(self, name: str, kind: TargetKind | None, change: Callable[[Target], Target]) -> None:
-        """``change`` must be pure."""
+        """``change`` must be pure. What it leaves as it was stays sealed as it stands, opened or not."""
+        key = self._layout.notification_targets.key(name)
 
         def changed(target: Target) -> Target:
-            new = change(target)
+            opened = self._sealing.open_what_opens(key, target)
+            new = change(opened)
             check_target(new)
-            return new
+            return self._sealing.seal_record(key, new, before=target, opened=opened)
 
         await self.target(name, kind)
         await self._layout.notification_targets.update(name, changed)

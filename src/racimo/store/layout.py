@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ROOT = "/racimo/1/"
 HA = ROOT + "ha/"
 NOTIFICATIONS = ROOT + "notifications/"
+TARGETS = NOTIFICATIONS + "targets/"
+FENCE_DEVICES = HA + "fence-devices/"
 
 
 class Layout:
@@ -56,10 +58,10 @@ class Layout:
         self.arming = Collection(store, HA + "arming/", Arming)  # "state"
         self.balance = Collection(store, HA + "balance/", Balance)  # "state"
         self.rules = Collection(store, HA + "rules/", Rule)  # rule name
-        self.fence_devices = Collection(store, HA + "fence-devices/", FenceDevice)  # device name
+        self.fence_devices = Collection(store, FENCE_DEVICES, FenceDevice)  # device name
         self.fencings = Collection(store, HA + "fencings/", Fencing)  # node name
         self.fence_checks = Collection(store, HA + "fence-checks/", FenceCheck)  # device name
-        self.notification_targets = Collection(store, NOTIFICATIONS + "targets/", Target)  # target name
+        self.notification_targets = Collection(store, TARGETS, Target)  # target name
         self.matchers = Collection(store, NOTIFICATIONS + "matchers/", Matcher)  # matcher name
         self.said = Collection(store, NOTIFICATIONS + "said/", Said)  # key, such as fencing:n1
         self.messages = Collection(store, NOTIFICATIONS + "messages/", Message)  # message id

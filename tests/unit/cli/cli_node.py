@@ -28,6 +28,7 @@ from racimo.notification.delivery import Delivery
 from racimo.notification.settings import NotificationSettings
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
+from racimo.store.sealing import Keyring, Sealing, dump_ring, new_sealing_key
 from racimo.task.operation import Operation, Report
 from racimo.task.runner import TaskRunner
 
@@ -237,7 +238,11 @@ async def _serve(root: Path, ready: Future[tuple[RunningNode, asyncio.Event]]) -
         await services.layout.resources.create(f"vm:{vmid}", Resource(sid=f"vm:{vmid}"))
     services.provide(HaRules(services.layout))
     services.provide(HaControl(services.layout))
-    services.provide(NotificationSettings(services.layout, Delivery(lambda: "lab", "n1"), "n1", time.time))
+    sealing, key = Sealing(paths.sealing), new_sealing_key()
+    paths.etc.mkdir(parents=True, exist_ok=True)
+    paths.sealing.write_bytes(dump_ring(Keyring(datacenter="dc", current=key.id, keys=(key,))))
+    deliver = Delivery(lambda: "lab", "n1", sealing)
+    services.provide(NotificationSettings(services.layout, deliver, "n1", time.time, sealing))
     families = (tasks.routes, version.routes, ha_rules.routes, ha_control.routes, notifications.routes)
     server = ApiServer(Table(*families, routes(world)), services)
     try:

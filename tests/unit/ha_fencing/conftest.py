@@ -11,6 +11,7 @@ import pytest
 
 from racimo.ha.fencing.agents import FencePrograms
 from racimo.model.fence import FenceDevice
+from racimo.store.sealing import Keyring, Sealing, dump_ring, new_sealing_key
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "ha"))
@@ -75,7 +76,16 @@ class Bench:
 
     @property
     def programs(self) -> FencePrograms:
-        return FencePrograms([self.directory])
+        return FencePrograms(self.sealing, [self.directory])
+
+    @property
+    def sealing(self) -> Sealing:
+        """With a key in a file of its own."""
+        file = self.directory / "sealing.json"
+        if not file.exists():
+            key = new_sealing_key()
+            file.write_bytes(dump_ring(Keyring(datacenter="dc", current=key.id, keys=(key,))))
+        return Sealing(file)
 
     def device(self, node: str = "n1", name: str = "", **fields: Any) -> FenceDevice:
         name = name or f"{node}-bmc"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,9 @@ from racimo.ha.timing import PROFILES
 from racimo.model.fence import FenceCheck, FenceDevice
 from racimo.model.guest import RunState, Runtime
 from racimo.model.node import Node
-from racimo.store.layout import Layout
+from racimo.store.layout import ROOT, Layout
 from racimo.store.memory import MemoryStore
+from racimo.store.sealing import is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,13 +59,38 @@ async def test_a_device_is_kept_with_its_secret_sealed(devices: FenceDevices) ->
     (line,) = await devices.lines()
     assert line.check is None
     assert shown(line.device) == {"plug": "4", "ssl": "1", "password": "***"}
-    assert line.device.secrets == {"password": "grapes"}
+    assert is_sealed(line.device.secrets["password"])
     assert "grapes" not in repr(line.device)
+    assert b"grapes" not in await everything(devices)
+
+
+async def everything(devices: FenceDevices) -> bytes:
+    """All that stands in the store, as a backup holds it."""
+    return b"".join(record.value for record in (await devices._layout.store.list(ROOT)).records)
+
+
+async def test_a_program_is_told_the_secret_and_says_so_when_its_key_is_lost(
+    devices: FenceDevices, bench: Bench
+) -> None:
+    bench.device("n1", "4")
+    device = await devices.add("n1", "fence_fake", options={"plug": "4"}, secrets={"password": "grapes"})
+    bench.fault(replace(device, name="4"), "error")
+    assert (await bench.programs.ask(device, "off")).said == "Failed: login denied for ***"  # it repeats what it got
+    (bench.directory / "sealing.json").unlink()
+    answer = await bench.programs.ask(device, "off")
+    assert not answer.ok
+    assert "lacks the key" in answer.said and "rotate-key --force" in answer.said
+
+
+async def test_a_sealed_secret_opens_for_its_own_device_alone(devices: FenceDevices, bench: Bench) -> None:
+    device = await devices.add("n1", "fence_fake", options={"plug": "4"}, secrets={"password": "grapes"})
+    answer = await bench.programs.ask(replace(device, name="other"), "status")
+    assert "sealed for another place" in answer.said and bench.calls == []
 
 
 async def test_what_is_secret_by_its_name_is_sealed_though_it_was_not_said(devices: FenceDevices) -> None:
     device = await devices.add("n1", "fence_fake", options={"plug": "4", "password": "grapes"})
-    assert "password" not in device.options and device.secrets == {"password": "grapes"}
+    assert "password" not in device.options and is_sealed(device.secrets["password"])
 
 
 @pytest.mark.parametrize(
@@ -112,12 +139,12 @@ async def test_bad_devices_are_refused_with_the_reason(devices: FenceDevices) ->
 
 
 async def test_a_change_keeps_what_is_not_given_and_forgets_the_last_check(devices: FenceDevices) -> None:
-    await devices.add("n1", "fence_fake", options={"plug": "4"}, secrets={"password": "grapes"}, timeout=9)
+    old = await devices.add("n1", "fence_fake", options={"plug": "4"}, secrets={"password": "grapes"}, timeout=9)
     await devices._layout.fence_checks.create("n1-fake", FenceCheck(device="n1-fake", ok=False, why="login denied"))
     new = await devices.change("n1-fake", DeviceChange(options={"ssl": "1"}, level=2))
     assert (new.options, new.secrets, new.level, new.timeout) == (
         {"plug": "4", "ssl": "1"},
-        {"password": "grapes"},
+        old.secrets,
         2,
         9,
     )

@@ -23,6 +23,7 @@ from racimo.notification.teller import Teller
 from racimo.store.layout import ROOT, Layout
 from racimo.store.memory import MemoryStore
 from racimo.store.mirror import Mirror
+from racimo.store.sealing import Keyring, Sealing, dump_ring, new_sealing_key
 from racimo.task.runner import TaskRunner
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class World:
     store: MemoryStore
     layout: Layout
     stack: AsyncExitStack
+    sealing: Sealing
     sender: str = "n1"
     speakers: dict[str, Speaker] = field(default_factory=dict)
 
@@ -63,7 +65,9 @@ class World:
         self.stack.push_async_callback(tasks.close)
         teller = Teller(self.layout, mirror, name, time.time)
         sends = lambda: self.sender == name  # noqa: E731
-        post = Post(self.layout, mirror, name, Delivery(lambda: "lab", name), sends, time.time, first_pause=0.05)
+        post = Post(
+            self.layout, mirror, name, Delivery(lambda: "lab", name, self.sealing), sends, time.time, first_pause=0.05
+        )
         speaker = Speaker(Notifier(teller, post, tasks, sends), teller, post, mirror, tasks)
         speaker.running = asyncio.create_task(speaker.notifier.run())
         self.speakers[name] = speaker
@@ -88,7 +92,8 @@ class World:
     async def hears_all(self, url: str, name: str = "chat", **fields: str) -> None:
         """A webhook that gets everything."""
         target = Target(name=name, kind=TargetKind.WEBHOOK, url=url, **fields)  # type: ignore[arg-type]
-        await self.layout.notification_targets.create(name, target)
+        targets = self.layout.notification_targets
+        await targets.create(name, self.sealing.seal_record(targets.key(name), target))
         await self.layout.matchers.create(f"all-{name}", Matcher(name=f"all-{name}", targets=(name,)))
 
 
@@ -97,7 +102,14 @@ async def a_world(root: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         store = MemoryStore()
         stack.push_async_callback(store.close)
-        yield World(root, store, Layout(store), stack)
+        yield World(root, store, Layout(store), stack, a_sealing(root))
+
+
+def a_sealing(root: Path) -> Sealing:
+    """With a key of its own."""
+    key = new_sealing_key()
+    (root / "sealing.json").write_bytes(dump_ring(Keyring(datacenter="dc", current=key.id, keys=(key,))))
+    return Sealing(root / "sealing.json")
 
 
 @pytest.fixture

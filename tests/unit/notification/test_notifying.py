@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from racimo.notification.events import Begin
 from racimo.notification.quorum import QuorumWatch, who_says_it
 from racimo.notification.teller import Teller
 from racimo.store.layout import ROOT
+from racimo.store.sealing import Sealing
 from racimo.task.operation import Operation, Report
 
 if TYPE_CHECKING:
@@ -216,7 +218,8 @@ MESSAGE = Message(
     id="17-ab", type=EventType.FENCING, severity=Severity.ERROR, title="n1 is fenced\nBcc: all@b.c", text="Why: ñ.",
     fields={"node": "n1"}, at=1_800_000_000.0, by="n2", about="16-aa",
 )  # fmt: skip
-DELIVER = Delivery(lambda: "lab", "n2")
+DELIVER = Delivery(lambda: "lab", "n2", Sealing(Path("/nowhere/sealing.json")))
+"""Targets in the clear, as they stood before there was sealing."""
 
 
 def smtp(port: int, **fields: object) -> Target:

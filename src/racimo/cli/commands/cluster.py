@@ -211,6 +211,31 @@ async def backup(session: Session) -> Started:
 
 
 @command(
+    app, "rotate-key",
+    example="racimo cluster rotate-key",
+    then="change the passwords themselves, where a machine that left had them",
+)  # fmt: skip
+async def rotate_key(
+    session: Session,
+    force: Annotated[
+        bool, typer.Option("--force", help="No node has the present key any more: what it sealed must be set anew.")
+    ] = False,
+) -> Done:
+    """Make a new key for the secrets in the store (passwords of mail servers, fence devices), and seal them with it.
+
+    The key is in /etc/racimo/sealing.json on each node and not in the store, nor in its backups. Do this after a node
+    was removed that you do not trust, or where that file has come into wrong hands.
+    """
+    answer = row(await session.post("/racimo/sealing/rotate", force=1 if force else None))
+    found = answer.fields.get("lost")
+    lost = [str(name) for name in found] if isinstance(found, list) else []
+    text = f"{answer.text('records')} records are sealed with the new key {answer.text('key')}."
+    if lost:
+        text += "\nThese secrets cannot be opened any more; set them anew: " + ", ".join(lost)
+    return Done(text, answer.fields)
+
+
+@command(
     app, "recover", task=True,
     example="racimo cluster recover --yes\n"
     "racimo cluster recover --follow 10.0.1.11\n"

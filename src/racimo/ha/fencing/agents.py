@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from racimo.errors import BadParameter, NotFound, OperationFailed
+from racimo.errors import BadParameter, NotFound, OperationFailed, RacimoError
 from racimo.model.fence import DeviceAnswer
+from racimo.store.layout import FENCE_DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from racimo.model.fence import FenceDevice
+    from racimo.store.sealing import Sealing
 
 DIRECTORIES = (Path("/usr/sbin"), Path("/usr/local/sbin"))
 """Where programs are looked for; what is installed there is root's."""
@@ -52,10 +54,10 @@ class _Printed:
 
 
 class FencePrograms:
-    """The programs installed on this machine."""
+    """The programs installed on this machine. Here alone a device's secrets are in the clear."""
 
-    def __init__(self, directories: Sequence[Path] = DIRECTORIES) -> None:
-        self._directories = tuple(directories)
+    def __init__(self, sealing: Sealing, directories: Sequence[Path] = DIRECTORIES) -> None:
+        self.sealing, self._directories = sealing, tuple(directories)
 
     def names(self) -> list[str]:
         """Every program that looks like a fence agent."""
@@ -99,19 +101,20 @@ class FencePrograms:
 
     async def ask(self, device: FenceDevice, action: str) -> DeviceAnswer:
         """See ``FenceAgents``."""
-        began = time.monotonic()
+        began, opened = time.monotonic(), device
 
         def answer(said: str, *, ok: bool = False, power: str = "") -> DeviceAnswer:
-            told = _without_secrets(said, device)
+            told = _without_secrets(said, opened)
             spent = round(time.monotonic() - began, 2)
             return DeviceAnswer(device=device.name, action=action, ok=ok, power=power, said=told, seconds=spent)
 
         try:
-            feed = _feed(device, action)
+            opened = self.sealing.open_record(f"{FENCE_DEVICES}{device.name}", device)
+            feed = _feed(opened, action)
             printed = await _run(self.program(device.agent), feed, device.timeout)
         except TimeoutError:
             return answer(f"{device.agent} gave no answer within {device.timeout:g} s")
-        except (NotFound, BadParameter) as error:
+        except RacimoError as error:  # no such program, options that cannot be, secrets that do not open
             return answer(str(error))
         except OSError as error:
             return answer(f"{device.agent} cannot be run: {error.strerror or error}")

@@ -88,6 +88,7 @@ class FenceDevices:
             raise (
                 NotFound(f"Node '{node}' does not exist") if held is None else Refused(f"No device for {node}", why=why)
             )
+        device = self.programs.sealing.seal_record(devices.key(name), device)
         if await self._layout.store.txn([held.compare, devices.absent(name)], [devices.put(name, device)]) is not None:
             return device
         if await devices.find(name) is not None:
@@ -101,8 +102,11 @@ class FenceDevices:
             held = await devices.find(name)
             if held is None:
                 raise _no_device(name)
-            new = _changed(held.record, change)
+            sealing = self.programs.sealing
+            opened = sealing.open_what_opens(held.key, held.record)
+            new = _changed(opened, change)
             await self._check(new)
+            new = sealing.seal_record(held.key, new, before=held.record, opened=opened)
             if await self._layout.store.txn([held.compare], [devices.put(name, new, held)], [checks.key(name)]):
                 return new
         raise Conflict(f"Fence device '{name}' could not be changed", why="others change it too", todo="Try again")
