@@ -13,7 +13,7 @@ from racimo.placement.rebalance import Goal, Method, imbalance, rebalance, round
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from racimo.ha.services import ServiceTurn
+    from racimo.ha.service_turn import ServiceTurn
     from racimo.ha.states import Decision
     from racimo.model.datacenter import Datacenter
     from racimo.placement.rebalance import Plan

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from racimo.errors import Conflict, NotFound, Refused
 from racimo.ha.balancing import goal_of, plan
 from racimo.ha.scene import Scene
-from racimo.ha.services import ServiceTurn
+from racimo.ha.service_turn import ServiceTurn
 from racimo.ha.states import DEFAULTS, Sighting, Snapshot
 from racimo.model.ha import Arming, ArmPhase, Maintenance
 from racimo.model.record import Record

@@ -19,7 +19,8 @@ from racimo.ha.arming import next_phase
 from racimo.ha.balancing import balance
 from racimo.ha.fencing.orders import fence_by_power, power_off
 from racimo.ha.scene import SHUTDOWN, Scene, members
-from racimo.ha.services import ServiceTurn
+from racimo.ha.service_turn import ServiceTurn
+from racimo.ha.services import decide_service
 from racimo.ha.states import Fence, Move, NodeChange, ServiceChange, Turn
 from racimo.model.ha import ArmPhase, NodeHealth, NodeStatus
 
@@ -43,7 +44,7 @@ def decide(snapshot: Snapshot, now: float) -> Turn:
         decisions.extend(_node(scene, name, now))
     services, most = ServiceTurn(scene), len(decisions) + AT_ONCE
     for sid in sorted({*snapshot.resources, *snapshot.services}, key=_by_number):
-        decisions.extend(services.turn(sid))
+        decisions.extend(decide_service(services, sid))
         if len(decisions) >= most:
             return Turn(tuple(decisions), now)
     if phase := next_phase(scene):

@@ -12,7 +12,7 @@ from racimo.model.ha import Requested, Service, ServiceState
 from racimo.placement.pick import Picked
 
 if TYPE_CHECKING:
-    from racimo.ha.services import ServiceTurn
+    from racimo.ha.service_turn import ServiceTurn
     from racimo.model.guest import Guest
     from racimo.model.ha import Outcome, Resource
     from racimo.placement.pick import Nowhere
