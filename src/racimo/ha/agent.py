@@ -10,6 +10,7 @@ import structlog
 from racimo.errors import RacimoError, StoreError, Unreachable
 from racimo.ha.commit import STATE
 from racimo.ha.states import COMMANDED, answered
+from racimo.ha.wake import Wake
 from racimo.model.ha import Arming, ArmPhase, Outcome, ServiceState
 
 if TYPE_CHECKING:
@@ -59,10 +60,13 @@ class Agent:
     ) -> None:
         self.node, self.view, self.holder, self.marks = node, view, holder, marks
         self.operations, self.clock, self.workers = operations, clock, workers
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self._busy: set[str] = set()
         self._epochs: dict[str, int] = {}
-        view.listen_to_news(self._wake.set)
+        self._known = -1
+        self._wanted: set[int] = set()
+        self._own: list[Service] = []
+        view.listen_to_news(self._wake.ring)
 
     async def run(self) -> None:
         """Reconcile for ever. Cancelling it leaves commands that were sent to the node's daemon running there."""
@@ -75,11 +79,7 @@ class Agent:
                     except StoreError as error:
                         log.info("marks are settled later", why=str(error))
                     self._hand_out(group)
-                try:
-                    async with asyncio.timeout(LOOK_S):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+                await self._wake.wait(LOOK_S)
 
     @property
     def arming(self) -> Arming:
@@ -93,19 +93,26 @@ class Agent:
         if arming.phase is ArmPhase.DISARMED:
             await self._lift_marks(arming)
             return
-        wanted = {int(sid[3:]) for sid in self.view.resources if sid.startswith("vm:")}
-        present = self.marks.marked()
+        self._take_news()
+        wanted, present = self._wanted, self.marks.marked()
         if wanted - present and arming.generation and not self.holder.holds():
             return  # what runs here would be killed at once; nothing is confirmed before there is a lease
         for vmid in wanted - present:
             self.marks.mark(vmid)
         self.holder.armed = arming.generation
-        for held in list(self.view.services.values()):
-            if held.record.node == self.node and self._unconfirmed(held.record):
-                await self._confirm(held.record)
+        for service in self._own:
+            if self._unconfirmed(service):
+                await self._confirm(service)
         for vmid in present - wanted:
             if await self.view.layout.resources.find(f"vm:{vmid}") is None:
                 self.marks.unmark(vmid)
+
+    def _take_news(self) -> None:
+        """What the view says of guests to mark and of this node's services, worked out when there is news alone."""
+        if self._known != self.view.news:
+            self._known = self.view.news
+            self._wanted = {int(sid[3:]) for sid in self.view.resources if sid.startswith("vm:")}
+            self._own = [held.record for held in self.view.services.values() if held.record.node == self.node]
 
     async def _lift_marks(self, arming: Arming) -> None:
         """HA is disarmed: the guard kills nobody. Only by a fresh read, and unless it was armed again meanwhile."""
@@ -138,13 +145,14 @@ class Agent:
         await self.view.store.txn(compares, [outcomes.put(service.sid, outcome, held)])
 
     def _hand_out(self, group: asyncio.TaskGroup) -> None:
-        for sid, held in sorted(self.view.services.items()):
+        self._take_news()
+        for service in sorted((own for own in self._own if own.state in COMMANDED), key=lambda own: own.sid):
             if len(self._busy) >= self.workers:
                 return
-            command = self._command(held.record) if held.record.node == self.node else ""
-            if command and sid not in self._busy:
-                self._busy.add(sid)
-                group.create_task(self._work(held.record, command), name=f"{command} {sid}")
+            command = self._command(service)
+            if command and service.sid not in self._busy:
+                self._busy.add(service.sid)
+                group.create_task(self._work(service, command), name=f"{command} {service.sid}")
 
     def _command(self, service: Service) -> str:
         """What is to be done for the service now; empty if nothing is."""
@@ -179,7 +187,7 @@ class Agent:
                 await self._report(service, command, error, armed)
         finally:
             self._busy.discard(service.sid)
-            self._wake.set()
+            self._wake.ring()
 
     async def _carry_out(self, service: Service, command: str) -> str | None:
         """Empty when it was done, why it failed, or None when it is no longer wanted."""

@@ -13,6 +13,7 @@ What holds for every turn, and is checked by the simulation:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from racimo.ha.arming import next_phase
@@ -54,6 +55,7 @@ def decide(snapshot: Snapshot, now: float) -> Turn:
     return Turn(tuple(decisions), _next_wake(scene, services, now))
 
 
+@lru_cache(maxsize=65536)
 def _by_number(sid: str) -> tuple[str, int, str]:
     kind, _, number = sid.partition(":")
     return kind, int(number) if number.isdigit() else 0, sid

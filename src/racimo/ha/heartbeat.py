@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+from bisect import insort
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
@@ -102,7 +103,8 @@ class Holder:
         """The members that are asked before the lease is extended without the store; none: it never is."""
         self.watchdog: Callable[[], str] = str
         """The node's watchdog, for people."""
-        self._took_ms: deque[int] = deque(maxlen=COMMITS_KEPT)
+        self._took_ms: deque[int] = deque()
+        self._took_in_order: list[int] = []
         self._standing: tuple[Profile, frozenset[str]] | None = None
         self._named: dict[int, frozenset[str]] = {}
         self._renewed_ns = 0
@@ -129,7 +131,14 @@ class Holder:
         """The 99th percentile of how long the last heartbeats took to be committed; 0 while too few were."""
         if len(self._took_ms) < COMMITS_NEEDED:
             return 0
-        return sorted(self._took_ms)[math.ceil(len(self._took_ms) * 0.99) - 1]
+        return self._took_in_order[math.ceil(len(self._took_ms) * 0.99) - 1]
+
+    def _took(self, milliseconds: int) -> None:
+        """Remember how long the newest heartbeat took."""
+        self._took_ms.append(milliseconds)
+        insort(self._took_in_order, milliseconds)
+        if len(self._took_ms) > COMMITS_KEPT:
+            self._took_in_order.remove(self._took_ms.popleft())
 
     def renewed_ns(self) -> int:
         """When the heartbeat was sent that was acknowledged last, on CLOCK_BOOTTIME; 0 if none was by this process."""
@@ -212,7 +221,7 @@ class Holder:
                 if revision is None:
                     await self._settle()
                     return
-                self._took_ms.append((self.clock.boottime_ns() - sent) // MILLISECOND_NS + 1)
+                self._took((self.clock.boottime_ns() - sent) // MILLISECOND_NS + 1)
                 self._acknowledge(record.sequence, revision)
         except StoreError as error:
             log.info("a heartbeat was not acknowledged", why=str(error), lease_left_s=round(self.left_s(), 2))
@@ -358,7 +367,8 @@ class Holder:
         return round((self.clock.boottime_ns() - seen) / SECOND_NS, 2)
 
     def _guarded(self) -> bool:
-        return self.keeper.guard_seen_ns() > 0 and self._guard_silence() < GUARD_SILENT_S
+        seen = self.keeper.guard_seen_ns()
+        return seen > 0 and round((self.clock.boottime_ns() - seen) / SECOND_NS, 2) < GUARD_SILENT_S
 
     async def kill_in_time(self) -> None:
         """The second killer: should the guard not do it, kill the HA guests when the margin is reached. For ever."""

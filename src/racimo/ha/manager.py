@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -16,6 +15,7 @@ from racimo.ha.fencing.orders import fence_by_power, power_off
 from racimo.ha.fencing.proofs import fenceable
 from racimo.ha.observer import names
 from racimo.ha.states import DEFAULTS, Fence, Load, PowerOff, Snapshot
+from racimo.ha.wake import Wake
 from racimo.model.ha import Arming, Balance, ManagerTerm
 from racimo.model.record import Record
 from racimo.placement.rules import RuleSet, compile_rules
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from racimo.ha.observer import Observer
     from racimo.ha.states import Decision
     from racimo.ha.view import Records, View
+    from racimo.model.guest import Guest, Lock, Runtime
     from racimo.store.collection import Held
 
 log = structlog.get_logger()
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 TERM = "term"
 CANDIDATES = 7
@@ -58,19 +60,20 @@ class Manager:
     ) -> None:
         self._commit_kind = commit
         self.node, self.view, self.observer, self.holder, self.clock = node, view, observer, holder, clock
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self.can_fence = False
         """Whether somebody here carries out orders to cut a node's power."""
         self._term = 0
         self._committed = 0
         self._overtaken = 0
         self._resigned = False
+        self._plain: dict[str, tuple[object, Mapping[str, Any]]] = {}
         self._rules = RuleSet()
         self._rules_of: object = None
         self.loads: Callable[[], Mapping[str, Load]] = dict
         """What was measured last, by sid and by node."""
         self.last_turn_s = 0.0
-        view.listen_to_news(self._wake.set)
+        view.listen_to_news(self._wake.ring)
 
     @property
     def manages(self) -> bool:
@@ -87,11 +90,7 @@ class Manager:
                 log.info("a manager's turn was broken off", why=str(error))
                 due = self.clock.monotonic() + RETRY_S
             wait = IDLE_S if due is None else min(IDLE_S, max(0.001, due - self.clock.monotonic()))
-            try:
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await self._wake.wait(wait)
 
     async def turn(self) -> float | None:
         """Look once and act. Returns when the next look is due on the clock (None: at the next change)."""
@@ -114,23 +113,23 @@ class Manager:
 
     def snapshot(self, view: Records, term: int | None = None) -> Snapshot:
         """What ``decide`` is to look at, from one revision of the store; ``term``: of another manager than this one."""
-        now = self.clock.monotonic()
+        now, of = self.clock.monotonic(), self._made
         settings, arming, balance = view.datacenter.get("settings"), view.arming.get(STATE), view.balance.get(STATE)
         return Snapshot(
             term=self._term if term is None else term,
             wall=self.clock.wall(),
-            nodes=_records(view.nodes),
-            heartbeats=_records(view.heartbeats),
+            nodes=of(_records, view.nodes, "nodes"),
+            heartbeats=of(_records, view.heartbeats, "heartbeats"),
             sightings=self.observer.sightings(now),
-            statuses=_records(view.node_statuses),
-            resources=_records(view.resources),
-            services=_records(view.services),
-            outcomes=_records(view.outcomes),
-            guests={held.record.sid: held.record for held in view.guests.values()},
-            runtimes={f"vm:{vmid}": held.record for vmid, held in view.runtimes.items()},
-            locks={f"vm:{name[7:]}": held.record for name, held in view.locks.items() if name.startswith("guests/")},
-            storages=_records(view.storages),
-            maintenance=_records(view.maintenance),
+            statuses=of(_records, view.node_statuses, "statuses"),
+            resources=of(_records, view.resources, "resources"),
+            services=of(_records, view.services, "services"),
+            outcomes=of(_records, view.outcomes, "outcomes"),
+            guests=of(_guests, view.guests, "guests"),
+            runtimes=of(_runtimes, view.runtimes, "runtimes"),
+            locks=of(_locks, view.locks, "locks"),
+            storages=of(_records, view.storages, "storages"),
+            maintenance=of(_records, view.maintenance, "maintenance"),
             arming=arming.record if arming else Arming(),
             options=settings.record if settings else DEFAULTS,
             rules=self._ruleset(view),
@@ -138,13 +137,23 @@ class Manager:
             loads=self.loads(),
             node=self.node,
             fenceable=self._fenceable(view),
-            fencings=_records(view.fencings),
+            fencings=of(_records, view.fencings, "fencings"),
         )
+
+    def _made(self, make: Callable[[T], Mapping[str, R]], table: T, name: str) -> Mapping[str, R]:
+        """What ``make`` makes of a copied table, made anew only when that is another one: few change in a turn."""
+        before = self._plain.get(name)
+        if before is None or before[0] is not table:
+            self._plain[name] = before = table, make(table)
+        return before[1]
 
     def _fenceable(self, view: Records) -> frozenset[str]:
         if not self.can_fence:
             return frozenset()
-        return fenceable(_records(view.fence_devices), _records(view.fence_checks))
+        return fenceable(
+            self._made(_records, view.fence_devices, "fence_devices"),
+            self._made(_records, view.fence_checks, "fence_checks"),
+        )
 
     def _ruleset(self, view: Records) -> RuleSet:
         """The rules made ready for use, anew only when they or the members changed."""
@@ -223,18 +232,22 @@ class Manager:
 
         With the proof that it is off, its office is taken. Returns when the next look is due, if known.
         """
-        basis, now = self.view.copy(), self.clock.monotonic()
+        name, now = term.record.node, self.clock.monotonic()
+        sighting = self.observer.sighting(name, now)
+        fencing = self.view.fencings.get(name)
+        if sighting is None:
+            return None
+        if now < sighting.fence_from and fencing is None:
+            return min(sighting.fence_from, sighting.expires)
+        basis = self.view.copy()
         if basis.manager.get(TERM) != term:
             return None
-        snapshot, name = self.snapshot(basis, term.record.term), term.record.node
+        snapshot = self.snapshot(basis, term.record.term)
         if fence := fence_by_power(snapshot, name):
             return await self._succeed(fence, basis, term)
         order = power_off(snapshot, name, now)
         if order is not None and not await self._commit(order, basis):
             return self.clock.monotonic() + RETRY_S
-        sighting = snapshot.sightings.get(name)
-        if sighting is None:
-            return None
         return sighting.expires if now >= sighting.fence_from else min(sighting.fence_from, sighting.expires)
 
     async def _succeed(self, fence: Fence, basis: Records, held: Held[ManagerTerm]) -> float | None:
@@ -291,5 +304,17 @@ class Manager:
         return True
 
 
-def _records(table: dict[str, Held[R]]) -> dict[str, R]:
+def _records(table: Mapping[str, Held[R]]) -> dict[str, R]:
     return {name: held.record for name, held in table.items()}
+
+
+def _guests(table: Mapping[str, Held[Guest]]) -> dict[str, Guest]:
+    return {held.record.sid: held.record for held in table.values()}
+
+
+def _runtimes(table: Mapping[str, Held[Runtime]]) -> dict[str, Runtime]:
+    return {f"vm:{vmid}": held.record for vmid, held in table.items()}
+
+
+def _locks(table: Mapping[str, Held[Lock]]) -> dict[str, Lock]:
+    return {f"vm:{name[7:]}": held.record for name, held in table.items() if name.startswith("guests/")}

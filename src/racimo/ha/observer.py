@@ -42,7 +42,7 @@ def names(heartbeat: Heartbeat, node: str) -> bool:
     return not heartbeat.peers or node in heartbeat.peers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Seen:
     revision: int
     since: float

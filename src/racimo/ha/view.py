@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -88,14 +89,6 @@ class Records:
         self.balance: dict[str, Held[Balance]] = {}
         self.rules: dict[str, Held[Rule]] = {}
 
-    def copy(self) -> Records:
-        """The records of this moment: what a decision was based on stays what it was while others write."""
-        copy = Records()
-        copy.revision = self.revision
-        for name in TABLES:
-            setattr(copy, name, dict(getattr(self, name)))
-        return copy
-
 
 class View(Records):
     """The records as a watch keeps them."""
@@ -103,20 +96,35 @@ class View(Records):
     def __init__(self, store: Store, clock: Clock) -> None:
         super().__init__()
         self.layout, self.clock = Layout(store), clock
-        self._tables: list[tuple[Collection[Any], dict[str, Held[Any]]]] = [
-            (getattr(self.layout, name), getattr(self, name)) for name in TABLES
-        ]
-        self._table_of: dict[str, tuple[Collection[Any], dict[str, Held[Any]]] | None] = {}
+        self._tables: list[_Table] = [_Table(name, getattr(self.layout, name), getattr(self, name)) for name in TABLES]
+        self._table_of: dict[str, _Table | None] = {}
+        self._copied = Records()
+        self._changed = set(TABLES)
+        """The tables that are others now than in the last copy."""
         self.renewed: list[str] | None = None
         """While listeners are called: the nodes whose heartbeats were renewed, where nothing else happened."""
         self._listeners: list[Callable[[], None]] = []
         self._deciders: list[Callable[[], None]] = []
         self._patience: asyncio.Timeout | None = None
+        self.news = 0
+        """How often there was something new; what is worked out from the records stays right while it stays so."""
 
     @property
     def store(self) -> Store:
         """What is watched."""
         return self.layout.store
+
+    def copy(self) -> Records:
+        """The records of this moment: what a decision was based on stays what it was while others write.
+
+        Copies share the tables that did not change between them, so nobody may write to one.
+        """
+        copy = Records()
+        for name in TABLES:
+            setattr(copy, name, dict(getattr(self, name)) if name in self._changed else getattr(self._copied, name))
+        copy.revision, self._copied = self.revision, copy
+        self._changed.clear()
+        return copy
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` after each change; it must not block."""
@@ -149,8 +157,9 @@ class View(Records):
 
     async def _read(self) -> None:
         listing = await self.store.list(ROOT)
-        for _, records in self._tables:
-            records.clear()
+        self._changed.update(TABLES)
+        for table in self._tables:
+            table.records.clear()
         for stored in listing.records:
             self._apply(stored.key, stored.value, stored.revision)
         self.revision = listing.revision
@@ -159,24 +168,27 @@ class View(Records):
     async def _follow(self) -> None:
         async with aclosing(self.store.watch(ROOT, self.revision)) as changes:  # type: ignore[type-var]
             async for change in changes:
-                news = [self._apply(event.key, event.value, event.revision) for event in change.events]
+                news = False
+                for event in change.events:
+                    news |= self._apply(event.key, event.value, event.revision)
                 self.revision = change.revision
-                if not any(news):
+                if not news:
                     beats = self.layout.heartbeats.prefix
                     keys = (event.key for event in change.events)
                     self.renewed = [key.removeprefix(beats) for key in keys if key.startswith(beats)]
-                self._tell(news=any(news))
+                self._tell(news=news)
                 self.renewed = None
 
     def _apply(self, key: str, value: bytes | None, revision: int) -> bool:
         """Take one record over; whether there is anything new about it."""
         if key not in self._table_of:
-            tables = (table for table in self._tables if key.startswith(table[0].prefix))
+            tables = (table for table in self._tables if key.startswith(table.collection.prefix))
             self._table_of[key] = next(tables, None)
         table = self._table_of[key]
         if table is None:
             return False
-        collection, records = table
+        self._changed.add(table.name)
+        collection, records = table.collection, table.records
         name = key.removeprefix(collection.prefix)
         if value is None:
             records.pop(name, None)
@@ -195,14 +207,25 @@ class View(Records):
         return collection.decode(key, value, revision)
 
     def _tell(self, *, news: bool) -> None:
+        self.news += news
         for listener in self._listeners:
             listener()
         for listener in self._deciders if news else ():
             listener()
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Where the records of one collection are kept."""
+
+    name: str
+    collection: Collection[Any]
+    records: dict[str, Held[Any]]
+
+
+_life = attrgetter(*(part.name for part in fields(Heartbeat) if part.name not in ("sequence", "commit_ms")))
+
+
 def _same_life(old: object, new: object) -> bool:
     """Two heartbeats of one incarnation, in the same mode; how quick they were is no news."""
-    if not isinstance(old, Heartbeat) or not isinstance(new, Heartbeat):
-        return False
-    return replace(old, sequence=new.sequence, commit_ms=new.commit_ms) == new
+    return isinstance(old, Heartbeat) and isinstance(new, Heartbeat) and bool(_life(old) == _life(new))

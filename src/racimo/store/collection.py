@@ -38,13 +38,13 @@ class Held(Generic[R]):
         return Compare(self.key, self.revision)
 
 
-_adapters: dict[type[Record], TypeAdapter[Any]] = {}
+_adapters: dict[type[Record], tuple[TypeAdapter[Any], frozenset[str]]] = {}
 
 
-def _adapter_of(kind: type[R]) -> TypeAdapter[R]:
-    """Building one takes a millisecond, and every layout asks for all of them: each is built once."""
+def _adapter_of(kind: type[R]) -> tuple[TypeAdapter[R], frozenset[str]]:
+    """With the fields' names. Building one takes a millisecond, and every layout asks for all: each is built once."""
     if kind not in _adapters:
-        _adapters[kind] = TypeAdapter(kind)
+        _adapters[kind] = TypeAdapter(kind), frozenset(field.name for field in dataclasses.fields(kind))
     return _adapters[kind]
 
 
@@ -53,8 +53,7 @@ class Collection(Generic[R]):
 
     def __init__(self, store: Store, prefix: str, kind: type[R]) -> None:
         self.store, self.prefix, self.kind = store, prefix, kind
-        self._adapter: TypeAdapter[R] = _adapter_of(kind)
-        self._fields = frozenset(field.name for field in dataclasses.fields(kind))
+        self._adapter, self._fields = _adapter_of(kind)
 
     def key(self, name: str | int) -> str:
         """The key of the record ``name``."""

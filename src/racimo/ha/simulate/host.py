@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from racimo.errors import RacimoError, StoreError
 from racimo.ha.simulate.keeper import HostKeeper, Watchman
-from racimo.ha.simulate.loop import virtual_loop
 from racimo.ha.simulate.operations import HostOperations
 from racimo.ha.simulate.oracle import Process
 from racimo.ha.simulate.served import ServedStore
@@ -35,12 +34,13 @@ class HostClock:
 
     def __init__(self, host: Host, offset: float, rate: float) -> None:
         self.host, self.offset, self.rate = host, offset, rate
+        self._loop = host.world.loop
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time() * self.rate + self.offset
+        return self._loop.time() * self.rate + self.offset
 
     def boottime_ns(self) -> int:
-        return round(self.monotonic() * 1e9)
+        return round((self._loop.time() * self.rate + self.offset) * 1e9)
 
     def at_ns(self, moment: float) -> int:
         """CLOCK_BOOTTIME at ``moment`` of the loop."""
@@ -53,8 +53,9 @@ class HostClock:
         host = self.host
         if host.starved:
             seconds += host.world.chance.uniform(0.0, host.starved)
-        await asyncio.sleep(seconds / self.rate)
-        await host.awake()
+        await self._loop.sleep(seconds / self.rate)
+        if host.paused:
+            await host.awake()
 
 
 class Host:
@@ -204,7 +205,7 @@ class Host:
         """Power off, and on again after a while."""
         self.power_off(why)
         self.world.oracle.note("node", self.name, "is reset", why)
-        virtual_loop().call_later(RESET_S + self.world.boot_s, self.power_on)
+        self.world.loop.call_later(RESET_S + self.world.boot_s, self.power_on)
 
     def pause(self) -> None:
         """The machine stands still; its watchdog and its disks do not."""
@@ -300,7 +301,7 @@ class Host:
             return
         self.power_off(f"it was shut down ({mode})")
         if mode == "reboot" or self.world.is_healed:
-            virtual_loop().call_later(RESET_S + self.world.boot_s, self.power_on)
+            self.world.loop.call_later(RESET_S + self.world.boot_s, self.power_on)
         else:
             self.world.network.switch(self.name, on=False)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from racimo.ha.guard import Guard
 from racimo.ha.kill import Killer, Process
-from racimo.ha.simulate.loop import virtual_loop
 from racimo.ha.timing import GUARD_TICK_S
 from racimo.model.paths import NodePaths
 
@@ -121,7 +120,7 @@ class HostWatchdog:
         self.feed()
 
     def feed(self) -> None:
-        loop = virtual_loop()
+        loop = self.host.world.loop
         self._fed = loop.time()
         if self._seconds and self._timer is None:
             self._timer = loop.call_at(self._fed + self._seconds, self._look)
@@ -132,7 +131,7 @@ class HostWatchdog:
         self._seconds, self._timer = 0.0, None
 
     def _look(self) -> None:
-        loop = virtual_loop()
+        loop = self.host.world.loop
         self.host.watchman.catch_up()
         self._timer = None
         due = self._fed + self._seconds
@@ -169,7 +168,7 @@ class Watchman:
     """
 
     def __init__(self, host: Host) -> None:
-        self.host, self.began = host, virtual_loop().time()
+        self.host, self.began = host, host.world.loop.time()
         self.watchdog = HostWatchdog(host)
         self.killer = HostKiller(host)
         self.guard = HostGuard(NodePaths(), self.watchdog, self.killer, host=host)
@@ -188,7 +187,7 @@ class Watchman:
         """The newest tick that was due is done."""
         if not self.works:
             return
-        slot = math.floor((virtual_loop().time() - self.began) / GUARD_TICK_S + 1e-9)
+        slot = math.floor((self.host.world.loop.time() - self.began) / GUARD_TICK_S + 1e-9)
         if slot != self._slot:
             self._slot = slot
             self.guard.tick(self.host.clock.at_ns(self.began + slot * GUARD_TICK_S))
@@ -206,7 +205,7 @@ class Watchman:
         self._timer = None
 
     def _next_slot(self) -> float:
-        elapsed = (virtual_loop().time() - self.began) / GUARD_TICK_S
+        elapsed = (self.host.world.loop.time() - self.began) / GUARD_TICK_S
         return self.began + (math.floor(elapsed + 1e-9) + 1) * GUARD_TICK_S
 
     def _look_at(self, moment: float) -> None:
@@ -217,7 +216,7 @@ class Watchman:
         self._timer = None
         if moment < math.inf:
             self._due = moment
-            self._timer = virtual_loop().call_at(moment, self._tick)
+            self._timer = self.host.world.loop.call_at(moment, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -227,7 +226,7 @@ class Watchman:
 
     def _next_answer(self) -> float:
         """When a tick can first do something else than the one before, as far as is known now."""
-        guard, loop, clock = self.guard, virtual_loop(), self.host.clock
+        guard, loop, clock = self.guard, self.host.world.loop, self.host.clock
         if guard.killer.dying:
             return self._next_slot()
         lease, now_ns = self.host.keeper.lease, clock.boottime_ns()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -18,15 +19,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Call(asyncio.TimerHandle):
+    """A call that is due: millions are made, so nothing is looked at that a simulation has no use for."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], loop: VirtualLoop, context: Context | None
+    ) -> None:
+        self._callback, self._args, self._loop = callback, args, loop
+        self._context = context or copy_context()
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+
+    def cancel(self) -> None:
+        self._cancelled, self._callback, self._args = True, None, None  # type: ignore[assignment]
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """An asyncio loop in simulated time, without any I/O."""
 
     def __init__(self) -> None:
         super().__init__()
         self._now, self._skipped, self._number = 0.0, 0.0, 0
-        self._ready_now: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
-        self._script: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._ready_now: deque[_Call] = deque()
+        self._timers: list[tuple[float, int, _Call]] = []
+        self._script: list[tuple[float, int, _Call]] = []
 
     def time(self) -> float:
         return self._now
@@ -36,28 +53,42 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now + self._skipped
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Call(callback, args, self, context)
         self._ready_now.append(handle)
         return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = _Call(callback, args, self, context)
         self._number += 1
         heapq.heappush(self._timers, (when, self._number, handle))
         return handle
 
+    async def sleep(self, seconds: float) -> None:
+        """Like ``asyncio.sleep``."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        waiter: asyncio.Future[None] = self.create_future()
+        self.call_at(self._now + seconds, _wake, waiter)
+        await waiter
+
     def call_in_script(self, when: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
         """Call at ``when`` in the world's time."""
-        handle = asyncio.TimerHandle(when, callback, args, self, None)
+        handle = _Call(callback, args, self, None)
         self._number += 1
         heapq.heappush(self._script, (when, self._number, handle))
         return handle
 
     def next_in_script(self) -> float | None:
         """When the script goes on, in the world's time."""
-        while self._script and self._script[0][2].cancelled():
+        while self._script and self._script[0][2]._cancelled:
             heapq.heappop(self._script)
         return self._script[0][0] if self._script else None
 
@@ -75,20 +106,31 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """There is no I/O."""
 
     def _run_once(self) -> None:
+        """Not once, but until it is to stop: there is nothing else to look at between two rounds."""
         ready = self._ready_now
-        if not ready:
-            self._advance()
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle.cancelled():
-                handle._run()
+        while True:
+            if not ready:
+                self._advance()
+            for _ in range(len(ready)):
+                call = ready.popleft()
+                if not call._cancelled:
+                    try:
+                        call._context.run(call._callback, *call._args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - as asyncio does: one call is no other's business
+                        self.call_exception_handler(
+                            {"message": f"Exception in callback {call!r}", "exception": error, "handle": call}
+                        )
+            if self._stopping:  # type: ignore[attr-defined]
+                return
 
     def _advance(self) -> None:
         """Go to the next timer, and make all that is due then ready, in the order in which it was asked for."""
         timers, script, skipped = self._timers, self._script, self._skipped
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
-        while script and script[0][2].cancelled():
+        while script and script[0][2]._cancelled:
             heapq.heappop(script)
         if not timers and not script:
             raise RuntimeError("every task waits and no timer is set: the simulation would stand still")
@@ -100,6 +142,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._ready_now.append(heapq.heappop(timers)[2])
         while script and script[0][0] - skipped <= now:
             self._ready_now.append(heapq.heappop(script)[2])
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

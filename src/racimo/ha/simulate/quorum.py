@@ -104,6 +104,7 @@ class Quorum:
         chance: random.Random,
         acknowledges_early: bool = False,
     ) -> None:
+        self.loop = virtual_loop()
         self.voters, self.machines, self.network, self.chance = voters, machines, network, chance
         self.store = Replicated()
         self.store.committed.append(self._spread)
@@ -146,11 +147,11 @@ class Quorum:
         self._working = self.group_of(self.leader) if self.leader else []
         if len(self._working) < self.majority:
             if self.leader:
-                self._lost_at = virtual_loop().time()
+                self._lost_at = self.loop.time()
             self.leader, self._working = "", []
         if not self.leader and self.possible():
             if self._election is None:
-                self._election = virtual_loop().call_later(self._election_s(), self._elect)
+                self._election = self.loop.call_later(self._election_s(), self._elect)
         elif self._election is not None:
             self._election.cancel()
             self._election = None
@@ -184,7 +185,7 @@ class Quorum:
 
     def step_down(self) -> None:
         """The leader loses its office though nothing is wrong with its machine."""
-        self._lost_at = virtual_loop().time()
+        self._lost_at = self.loop.time()
         self.leader = ""
         self.refresh()
 
@@ -203,7 +204,7 @@ class Quorum:
                     f"revision {self.acknowledged} was acknowledged, but {self.leader} leads with no more than {newest}"
                 )
             self._working = self.group_of(self.leader)
-            self.led_since = virtual_loop().time()
+            self.led_since = self.loop.time()
             self.outage_s = self.led_since - self._lost_at
             self._catch_up()
         self._tell()
@@ -248,21 +249,22 @@ class Quorum:
         self._subscriptions.remove(subscription)
 
     def _spread(self, change: Change) -> None:
-        loop = virtual_loop()
+        loop = self.loop
+        now = loop.time()
         for subscription in self._subscriptions:
             late = self.network.latency(subscription.node)
             if subscription.under_way:
-                late = max(late, subscription.under_way[-1][0] - loop.time())
-            at = loop.time() + late
+                late = max(late, subscription.under_way[-1][0] - now)
+            at = now + late
             subscription.under_way.append((at, change))
             loop.call_at(at, self._bring, subscription)
 
     def _bring(self, subscription: Subscription) -> None:
         if self.answers(subscription.node):
-            subscription.arrive(virtual_loop().time())
+            subscription.arrive(self.loop.time())
 
     def _tell(self) -> None:
-        now = virtual_loop().time()
+        now = self.loop.time()
         if self.leader:
             for node in self.lose_reach():
                 self.machines[node].fail()

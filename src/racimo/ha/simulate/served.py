@@ -5,14 +5,13 @@ A request that was sent goes on when who sent it has given up, as packets do.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from racimo.errors import StoreUnavailable, StoreUnknown
-from racimo.ha.simulate.loop import virtual_loop
 from racimo.store.base import Change
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from racimo.ha.simulate.host import Host
@@ -40,19 +39,20 @@ class Flight:
 
     def __init__(self, host: Host, request: Callable[[], Coroutine[Any, Any, Any]], *, writes: bool) -> None:
         self.host, self.quorum, self.writes = host, host.world.quorum, writes
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.loop = loop = host.world.loop
+        self.future: asyncio.Future[Any] = loop.create_future()
         self._request: Callable[[], Coroutine[Any, Any, Any]] | None = request
         self._answer: Any = None
-        self._sent, self._waiting = virtual_loop().time(), False
+        self._sent, self._waiting = loop.time(), False
         late = host.world.network.latency(host.name)
         if late > ANSWER_WITHIN_S / 2:
             self._limit()
-        virtual_loop().call_later(late, self._arrive)
+        self.loop.call_later(late, self._arrive)
 
     def _limit(self) -> None:
         if not self._waiting:
             self._waiting = True
-            virtual_loop().call_at(self._sent + ANSWER_WITHIN_S, self._give_up)
+            self.loop.call_at(self._sent + ANSWER_WITHIN_S, self._give_up)
 
     def _hold_up(self) -> None:
         """It cannot go on now: when something changes it is tried again."""
@@ -61,12 +61,12 @@ class Flight:
             self.quorum.changed.append(self._retry)
 
     def _retry(self) -> None:
-        if virtual_loop().time() - self._sent > KEPT_S:
+        if self.loop.time() - self._sent > KEPT_S:
             self.quorum.changed.remove(self._retry)
             self._request = None
         elif self._request is not None and self.quorum.serves(self.host.name):
             self.quorum.changed.remove(self._retry)
-            virtual_loop().call_later(self.host.world.network.latency(self.host.name), self._arrive)
+            self.loop.call_later(self.host.world.network.latency(self.host.name), self._arrive)
         elif self._request is None and self.quorum.answers(self.host.name):
             self.quorum.changed.remove(self._retry)
             self._deliver()
@@ -90,9 +90,9 @@ class Flight:
                 self._limit()
                 return
         late = world.network.latency(self.host.name)
-        if virtual_loop().time() + late - self._sent > ANSWER_WITHIN_S:
+        if self.loop.time() + late - self._sent > ANSWER_WITHIN_S:
             self._limit()
-        virtual_loop().call_later(late, self._deliver)
+        self.loop.call_later(late, self._deliver)
 
     def _deliver(self) -> None:
         if self.future.done():
@@ -116,10 +116,12 @@ class ServedStore:
 
     async def _ask(self, request: Callable[[], Coroutine[Any, Any, T]], *, writes: bool) -> T:
         host = self._host
-        await host.awake()
+        if host.paused:
+            await host.awake()
         flight = Flight(host, request, writes=writes)
         answer: T = await flight.future
-        await host.awake()
+        if host.paused:
+            await host.awake()
         return answer
 
     async def get(self, key: str) -> Stored | None:
@@ -153,14 +155,17 @@ class ServedStore:
             subscription.inbox.extend(quorum.store.since(from_revision))
             while True:
                 if not subscription.inbox:
-                    subscription.waiter = asyncio.get_running_loop().create_future()
+                    subscription.waiter = host.world.loop.create_future()
                     await subscription.waiter
-                await host.awake()
+                if host.paused:
+                    await host.awake()
                 while subscription.inbox:
                     change = subscription.inbox.popleft()
-                    events = tuple(event for event in change.events if event.key.startswith(prefix))
-                    if events or progress:
-                        yield Change(change.revision, events)
+                    if not all(event.key.startswith(prefix) for event in change.events):
+                        events = tuple(event for event in change.events if event.key.startswith(prefix))
+                        change = Change(change.revision, events)
+                    if change.events or progress:
+                        yield change
         finally:
             quorum.unsubscribe(subscription)
 

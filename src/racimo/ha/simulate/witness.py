@@ -30,6 +30,7 @@ class Witness:
         self.arming: Arming | None = None
         self._managers: dict[int, tuple[str, str]] = {}
         layout = world.layout
+        self._look_of: dict[str, tuple[Collection[Any], Any] | None] = {}
         self._looks: list[tuple[Collection[Any], Any]] = [
             (layout.heartbeats, self._heartbeat),
             (layout.services, self._service),
@@ -51,15 +52,20 @@ class Witness:
     def _look(self, change: Change) -> None:
         for event in change.events:
             self.world.news(event.key)
-            for collection, look in self._looks:
-                if event.key.startswith(collection.prefix):
-                    record = None
-                    if event.value is not None:
-                        memo, key = self.world.decoded, (event.key, event.revision, event.value)
-                        held = memo.get(key) or collection.decode(event.key, event.value, event.revision)
-                        memo[key] = held
-                        record = held.record
-                    look(event.key.removeprefix(collection.prefix), record)
+            if event.key not in self._look_of:
+                looks = (look for look in self._looks if event.key.startswith(look[0].prefix))
+                self._look_of[event.key] = next(looks, None)
+            found = self._look_of[event.key]
+            if found is None:
+                continue
+            collection, look = found
+            record = None
+            if event.value is not None:
+                memo, key = self.world.decoded, (event.key, event.revision, event.value)
+                held = memo.get(key) or collection.decode(event.key, event.value, event.revision)
+                memo[key] = held
+                record = held.record
+            look(event.key.removeprefix(collection.prefix), record)
 
     def _heartbeat(self, node: str, beat: Heartbeat | None) -> None:
         if beat is not None:

@@ -12,7 +12,7 @@ from racimo.ha.simulate.administrator import Administrator
 from racimo.ha.simulate.behaviour import Behaviour
 from racimo.ha.simulate.host import Host
 from racimo.ha.simulate.judge import Judge
-from racimo.ha.simulate.loads import Loads
+from racimo.ha.simulate.loads import Loads, Measured
 from racimo.ha.simulate.loop import virtual_loop
 from racimo.ha.simulate.network import Network
 from racimo.ha.simulate.oracle import Oracle
@@ -21,16 +21,16 @@ from racimo.ha.simulate.quorum import Quorum
 from racimo.ha.simulate.records import rule_record, write_records
 from racimo.ha.simulate.rest import resting, wanted
 from racimo.ha.simulate.witness import Witness
-from racimo.ha.states import Load
 from racimo.ha.timing import profile_named
 from racimo.store.layout import HA, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from racimo.ha.simulate.operations import Task
     from racimo.ha.simulate.oracle import Process
     from racimo.ha.simulate.setup import Setup
+    from racimo.ha.states import Load
     from racimo.store.collection import Held
 
 Trap: TypeAlias = "Callable[[str, Host, Host], None]"
@@ -162,15 +162,9 @@ class World:
         if before and before != process.node and (failed := self.hosts[before].failed_at) is not None:
             self.oracle.failovers.append(self.now() - failed)
 
-    def measured(self) -> dict[str, Load]:
+    def measured(self) -> Mapping[str, Load]:
         """What guests and nodes use, as it would be measured now."""
-        found: dict[str, Load] = {}
-        for name, host in self.hosts.items():
-            loads = {f"vm:{vmid}": self.loads.of(f"vm:{vmid}") for vmid in host.running}
-            found.update({sid: Load(cpu, memory) for sid, (cpu, memory) in loads.items()})
-            if host.powered:
-                found[name] = Load(sum(cpu for cpu, _ in loads.values()), sum(memory for _, memory in loads.values()))
-        return found
+        return Measured(self)
 
     def heal(self) -> None:
         """No fault is left, but for nodes that are lost for good."""
