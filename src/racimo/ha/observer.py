@@ -51,6 +51,8 @@ class _Seen:
     """Whether this observer may count by the heartbeat: it is asked before that lease is extended."""
     alive: bool = False
     """Whether a heartbeat came while we looked; the first that is seen may have been there for long."""
+    known: bool = False
+    """Whether one ever came, though it may be gone by now."""
 
 
 class Observer:
@@ -96,7 +98,8 @@ class Observer:
         last = seen.profile if seen is not None else LONGEST
         profile_seen = last if revision == ABSENT else profile_named(profile)
         alive = seen is not None and revision != ABSENT
-        self._seen[node] = _Seen(revision, now, profile_seen, counts, alive=alive)
+        known = alive or (seen is not None and seen.known)
+        self._seen[node] = _Seen(revision, now, profile_seen, counts, alive=alive, known=known)
 
     def promise(self, node: str, lease: float, now: float) -> None:
         """Take ``node`` for alive until a lease of ``lease`` seconds, sent for before ``now``, has provably run out."""
@@ -123,12 +126,13 @@ class Observer:
             return None
         suspect = seen.since + seen.profile.suspect
         if not self.in_touch(now) or not seen.counts:
-            return Sighting(seen.since, suspect, seen.revision, math.inf)
+            return Sighting(seen.since, suspect, seen.revision, math.inf, known=seen.known)
         promised = self._promised.get(node, -math.inf)
         expires = max(seen.since + seen.profile.expiry, self._comes_back_by(seen.profile), promised)
         if self._gap:
             suspect = max(suspect, self._back + seen.profile.suspect)
-        return Sighting(seen.since, suspect, seen.revision, expires, max(promised, self._fence_from(seen, now)))
+        fence_from = max(promised, self._fence_from(seen, now))
+        return Sighting(seen.since, suspect, seen.revision, expires, fence_from, known=seen.known)
 
     def _fence_from(self, seen: _Seen, now: float) -> float:
         if not seen.alive or now - self._answered > PAUSE_BEATS * self.beat:

@@ -75,6 +75,14 @@ class Scene:
         """Proof B: the node was fenced with a proof and has had no heartbeat, so no lease, since."""
         return taken(self.snapshot, node)
 
+    def may_come_up(self, node: str) -> bool:
+        """Whether a node that shows no life may just be booting, as at a cold start: it was never seen alive, and the
+        time after which it would be fenced is not over."""
+        if node in self.online or node not in self.members:
+            return False
+        sighting = self.snapshot.sightings.get(node)
+        return sighting is not None and not sighting.known and self.now < sighting.expires
+
     def waits_for(self, node: str) -> bool:
         """Whether an HA guest is assigned to ``node`` that somebody has to run, there or elsewhere."""
         if self._waiting is None:

@@ -48,6 +48,8 @@ class Sighting:
     """When the lease has provably run out unless something newer is seen; infinite while the store is out of touch."""
     fence_from: float = math.inf
     """When a fence device may be used unless something newer is seen; never for a node that was not seen alive."""
+    known: bool = True
+    """Whether the observer has ever seen the node show life; before that it may just be booting."""
 
 
 @dataclass(frozen=True, slots=True)

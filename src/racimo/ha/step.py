@@ -134,6 +134,8 @@ class Step:
                 return self.command(ServiceState.REQUEST_START, why, **fields)
         if not self.proof_c():
             return self.command(ServiceState.REQUEST_START, why, **fields) if own in self.scene.online else None
+        if self.scene.may_come_up(own):
+            return None  # its daemon has said that it is stopped, its HA daemon will follow
         found = self.pick(barred)
         if not isinstance(found, Picked):
             return self.to(ServiceState.QUEUED, f"{why}; {found.why}", **fields)

@@ -168,6 +168,10 @@ def _relocate(step: Step) -> Decision | None:
     target, asked = step.service.target, bool(step.resource.target)
     if not step.wanted:
         return step.command(ServiceState.REQUEST_STOP, f"it is wanted {step.resource.requested}", target="")
+    if not target and step.node in step.scene.open:
+        return step.start(f"{step.node} is back", target="")  # it was to be left because it shut down
+    if not target and step.scene.may_come_up(step.node):
+        return None
     if step.proof_c():
         reason = f"asked to move to {target}" if asked else step.service.why
         if target in step.scene.open:
@@ -192,6 +196,8 @@ def _recovery(step: Step) -> Decision | None:
     if step.node in step.scene.open:
         return step.command(ServiceState.REQUEST_START, f"{step.node} is back and still owns it")
     if step.node not in step.scene.online and not step.ended:
+        return None
+    if step.scene.may_come_up(step.node):
         return None
     if not step.proof_c():
         return step.command(ServiceState.REQUEST_START, f"{step.node} is back and still owns it")

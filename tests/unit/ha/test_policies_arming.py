@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from given import NOW, SID, fenced, make_service, run_state, silent, told, wanted, well
+import pytest
+from given import NOW, SID, fenced, make_service, run_state, seen, silent, told, wanted, well
 from policies_given import after, becomes, services, several, turn
 
 from racimo.ha.decide import decide
@@ -128,6 +129,37 @@ def test_guests_start_by_order_and_delay() -> None:
     assert wake is not None and wake <= NOW + 29.0
     third = after(replace(waits, wall=5031.5))
     assert third.services["vm:100"].state is S.REQUEST_START and third.services["vm:102"].state is S.QUEUED
+
+
+def booting(snapshot: Snapshot, ago: float = 5.0, **fields: Any) -> Snapshot:
+    """n1 has not been seen by this manager; its daemon has written down that its guest is stopped."""
+    beats = {name: beat for name, beat in snapshot.heartbeats.items() if name != "n1"}
+    sightings = {**snapshot.sightings, "n1": replace(seen(ago), known=False)}
+    service = make_service(**fields)
+    stopped = run_state(replace(snapshot, heartbeats=beats, sightings=sightings), RunState.STOPPED)
+    return replace(stopped, services={SID: service})
+
+
+@pytest.mark.parametrize("state", [S.STARTED, S.RELOCATE, S.RECOVERY, S.REQUEST_START_BALANCE])
+def test_at_a_cold_start_a_guest_waits_for_its_node_that_may_just_be_booting(state: S) -> None:
+    cold = booting(well(), state=state)
+    assert services(cold) == {}
+    wake = decide(cold, NOW).next_wake
+    assert wake is not None and wake <= NOW + 6.0
+    late = services(booting(well(), 11.5, state=state))[SID]
+    assert isinstance(late, Move) and late.guest.node == "n2"
+
+
+@pytest.mark.parametrize("state", [S.STARTED, S.RELOCATE, S.RECOVERY])
+def test_a_guest_starts_on_its_node_once_that_has_booted(state: S) -> None:
+    up = run_state(well(state=state), RunState.STOPPED)
+    assert (becomes(up).state, becomes(up).node) == (S.REQUEST_START, "n1")
+
+
+def test_a_guest_whose_node_was_seen_alive_before_does_not_wait_for_it() -> None:
+    gone = booting(well())
+    known = replace(gone, sightings={**gone.sightings, "n1": seen(5.0)})
+    assert isinstance(services(known)[SID], Move)
 
 
 def test_a_guest_that_is_recovered_waits_for_nobody() -> None:
