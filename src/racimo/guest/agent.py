@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from racimo.errors import Conflict, OperationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+
+    from pydantic import JsonValue
 
     from racimo.model.paths import NodePaths
 
@@ -23,7 +25,8 @@ PING_TIMEOUT = 3.0
 MARGIN = 0.1
 """Seconds left for closing when the time for an answer is over."""
 DELIMITER = b"\xff"
-LIMIT = 1 << 20
+LIMIT = 1 << 22
+"""Bytes of one answer: more is not read from a guest."""
 
 
 async def agent_ping(paths: NodePaths, vmid: int, timeout: float = PING_TIMEOUT) -> None:
@@ -48,11 +51,17 @@ async def agent_shutdown(paths: NodePaths, vmid: int, timeout: float = PING_TIME
             return  # it does so, or has done so already
 
 
-async def agent_command(paths: NodePaths, vmid: int, command: str, timeout: float = PING_TIMEOUT) -> object:
+async def agent_command(
+    paths: NodePaths,
+    vmid: int,
+    command: str,
+    timeout: float = PING_TIMEOUT,
+    arguments: Mapping[str, JsonValue] | None = None,
+) -> JsonValue:
     """Run one command of the agent and return its result, within ``timeout`` seconds. Talks to it one at a time."""
     async with _connected(paths, vmid, command, timeout) as (reader, writer):
         await _synchronise(reader, writer)
-        writer.write(_line({"execute": command}))
+        writer.write(_line({"execute": command, **({"arguments": dict(arguments)} if arguments else {})}))
         return _result(await reader.readuntil(b"\n"), command, vmid)
 
 
@@ -82,7 +91,7 @@ async def _connected(
             why="it does not run on this node, or its option agent is not set",
             todo="Start it with agent: 1",
         ) from None
-    except (ConnectionError, asyncio.IncompleteReadError, ValueError) as error:
+    except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
         raise OperationFailed(
             f"The agent of guest {vmid} cannot be understood",
             why=str(error) or "it broke off",
@@ -99,7 +108,7 @@ async def _synchronise(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             break
 
 
-def _result(line: bytes, command: str, vmid: int) -> object:
+def _result(line: bytes, command: str, vmid: int) -> JsonValue:
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise OperationFailed(
@@ -107,7 +116,8 @@ def _result(line: bytes, command: str, vmid: int) -> object:
             why=str(answer["error"].get("desc", "")) or "its agent gave no reason",
             todo="Look at the agent inside the guest: it may be too old, or forbid this",
         )
-    return answer.get("return")
+    result: JsonValue = answer.get("return")
+    return result
 
 
 def _line(message: dict[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from racimo.api.endpoint import Table
 from racimo.api.routes import (
     cluster,
+    guest_agent,
     guest_console,
     guest_moves,
     guest_power,
@@ -26,6 +27,7 @@ from racimo.api.routes import (
 FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules, ha_fence, ha_control, notifications, sealing,
+    guest_agent,
 )  # fmt: skip
 
 

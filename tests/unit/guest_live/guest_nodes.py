@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from guest_parts import ChildUnits
 
+from racimo.api.context import Origin, Who
+from racimo.api.dispatch import Dispatcher
+from racimo.api.incoming import Incoming
+from racimo.api.inventory import Inventory
+from racimo.api.peers import Peers
+from racimo.api.responses import read_answer
+from racimo.api.services import Services
 from racimo.datacenter.authority import Subject, new_authority
 from racimo.datacenter.certificates import CertificateFiles
 from racimo.errors import Unreachable
@@ -28,10 +35,14 @@ from racimo.model.ha import Resource
 from racimo.model.node import Node
 from racimo.model.paths import NodePaths
 from racimo.model.storage import Storage
+from racimo.node.presence import HeartbeatPresence
+from racimo.node.table import build_table
 from racimo.storage.volumes import Volumes
-from racimo.store.layout import Layout
+from racimo.store.layout import ROOT, Layout
 from racimo.store.memory import MemoryStore
+from racimo.store.mirror import Mirror
 from racimo.task.lock import Locks
+from racimo.task.runner import ROOT as ROOT_USER
 from racimo.task.runner import TaskRunner
 
 if TYPE_CHECKING:
@@ -101,7 +112,7 @@ class GuestNode:
         incarnation = f"{self.name}-{self.boots}"
         self.datacenter.incarnations[self.name] = incarnation
         self.host = GuestHost(self.paths, self.units)
-        volumes = Volumes(lambda: self.datacenter.storages, self.name)
+        self.volumes = volumes = Volumes(lambda: self.datacenter.storages, self.name)
         assembly = NodeAssembly(volumes, self.datacenter.hypervisor, self.paths, self.name, 4 << 30)
         self.life = Lifecycle(
             self.layout,
@@ -125,6 +136,36 @@ class GuestNode:
         record = await self.tasks.run(operation, self.life)
         lines, _ = await self.tasks.log(record.upid, limit=0)
         return [line.t for line in lines]
+
+    async def api(self, method: str, path: str, form: str = "") -> JsonValue:
+        """What this node's API answers to an urlencoded form below ``/nodes/<name>/qemu``; raises what it refused."""
+        async with Mirror(self.layout.store, ROOT) as mirror:
+            presence = HeartbeatPresence(self.layout, mirror)
+            services = Services(
+                node_name=self.name, paths=self.paths, layout=self.layout, tasks=self.tasks,
+                peers=Peers(self.name, dict),
+            )  # fmt: skip
+            services.provide(Inventory(self.layout, mirror, presence, self.name, lambda: self.host.vmids))
+            services.provide(self.life)
+            services.provide(self.volumes)
+            query, body = (form, b"") if method in ("GET", "DELETE") else ("", form.encode())
+            incoming = Incoming(
+                Who(Origin.LOCAL, ROOT_USER), method, f"/nodes/{self.name}/qemu{path}", query,
+                "application/x-www-form-urlencoded", body,
+            )  # fmt: skip
+            reply = await Dispatcher(build_table(), services).answer(incoming)
+            answer = read_answer(reply.status, reply.reason, reply.body)
+        if answer.error is not None:
+            raise answer.error
+        return answer.data
+
+    async def task(self, method: str, path: str, form: str = "") -> list[str]:
+        """The log of the task that the API began; raises what it failed of."""
+        upid = str(await self.api(method, path, form))
+        record = await self.tasks.wait(upid, 60)
+        if record.failure is not None:
+            raise record.failure.error()
+        return [line.t for line in (await self.tasks.log(record.upid, limit=0))[0]]
 
     async def kill_daemon(self) -> None:
         """The daemon is gone; its guests go on."""
