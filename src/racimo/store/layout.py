@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from racimo.model.access import AclEntry, Group, Password, Pool, Realm, Role, SecondFactor, TicketKey, Token, User
 from racimo.model.datacenter import Authority, Datacenter, JoinToken
 from racimo.model.fence import FenceCheck, FenceDevice, Fencing
 from racimo.model.guest import Guest, Lock, Runtime
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = "/racimo/1/"
 HA = ROOT + "ha/"
+ACCESS = ROOT + "access/"
 NOTIFICATIONS = ROOT + "notifications/"
 TARGETS = NOTIFICATIONS + "targets/"
 FENCE_DEVICES = HA + "fence-devices/"
@@ -66,3 +68,13 @@ class Layout:
         self.said = Collection(store, NOTIFICATIONS + "said/", Said)  # key, such as fencing:n1
         self.messages = Collection(store, NOTIFICATIONS + "messages/", Message)  # message id
         self.target_states = Collection(store, NOTIFICATIONS + "states/", TargetState)  # target name
+        self.users = Collection(store, ACCESS + "users/", User)  # name@realm
+        self.groups = Collection(store, ACCESS + "groups/", Group)  # group name
+        self.roles = Collection(store, ACCESS + "roles/", Role)  # role name
+        self.acl = Collection(store, ACCESS + "acl/", AclEntry)  # AclEntry.id
+        self.tokens = Collection(store, ACCESS + "tokens/", Token)  # name@realm!token
+        self.realms = Collection(store, ACCESS + "realms/", Realm)  # realm name
+        self.passwords = Collection(store, ACCESS + "passwords/", Password)  # name@realm
+        self.second_factors = Collection(store, ACCESS + "factors/", SecondFactor)  # name@realm/id
+        self.ticket_keys = Collection(store, ACCESS + "ticket-keys/", TicketKey)  # "current"
+        self.pools = Collection(store, ROOT + "pools/", Pool)  # pool name
