@@ -29,6 +29,10 @@ STEP_S = 10.0
 """How long the server may take for one step of the conversation."""
 REFUSED_FROM = 500
 """An SMTP reply of 5xx is final (RFC 5321, 4.2.1)."""
+OWN_AUTHORITY = (
+    "If your own authority signed its certificate, on each node put that into /usr/local/share/ca-certificates and run "
+    "update-ca-certificates"
+)
 
 
 async def send_by_smtp(message: Message, target: Target, datacenter: str, host: str, timeout: float) -> None:
@@ -58,15 +62,20 @@ def _send(mail: EmailMessage, target: Target) -> Undelivered | None:
         client = _connected(target)
         try:
             if target.username:
-                client.login(target.username, target.password)
+                _log_in(client, target)
             refused = client.send_message(mail, to_addrs=list(target.mailto))
         finally:
             _leave(client)
+    except Undelivered as failure:
+        return Undelivered(f"{where} {failure.why}", refused=failure.refused)
     except smtplib.SMTPRecipientsRefused as error:
         return _refusal(where, error.recipients)
     except smtplib.SMTPResponseException as error:
-        said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
-        return Undelivered(f"{where} says {error.smtp_code} {said}", refused=error.smtp_code >= REFUSED_FROM)
+        return Undelivered(f"{where} says {_words(error)}", refused=error.smtp_code >= REFUSED_FROM)
+    except ssl.SSLCertVerificationError as error:
+        return Undelivered(f"{where} is not trusted: {error.verify_message}. {OWN_AUTHORITY}")
+    except ssl.SSLError as error:
+        return Undelivered(f"{where} does not speak TLS as '--mode {target.mode}' has it: {error.reason or error}")
     except (OSError, smtplib.SMTPException, ValueError) as error:
         return Undelivered(f"{where}: {error or type(error).__name__}")
     if refused:  # the others have had it: it is not sent again
@@ -86,6 +95,22 @@ def _connected(target: Target) -> smtplib.SMTP:
             client.close()
             raise
     return client
+
+
+def _log_in(client: smtplib.SMTP, target: Target) -> None:
+    try:
+        client.login(target.username, target.password)
+    except smtplib.SMTPAuthenticationError as error:
+        why = f"does not accept the login of '{target.username}': {_words(error)}"
+        raise Undelivered(why, refused=error.smtp_code >= REFUSED_FROM) from error
+    except smtplib.SMTPNotSupportedError as error:
+        safe = "" if target.mode is not MailSecurity.INSECURE else "; many do so over TLS alone: see --mode"
+        raise Undelivered(f"takes no login, though there is a username{safe}", refused=True) from error
+
+
+def _words(error: smtplib.SMTPResponseException) -> str:
+    said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+    return f"{error.smtp_code} {said}"
 
 
 def _leave(client: smtplib.SMTP) -> None:

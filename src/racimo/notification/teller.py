@@ -42,6 +42,7 @@ class Teller:
         self._targets = MirroredCollection(mirror, layout.notification_targets)
         self._matchers = MirroredCollection(mirror, layout.matchers)
         self._messages = MirroredCollection(mirror, layout.messages)
+        self._last_id = 0
 
     async def tell(self, verdicts: Iterable[Verdict]) -> None:
         """Say what is news, in this order. Raises ``StoreError``: then it is unknown what was said; do it again."""
@@ -81,8 +82,9 @@ class Teller:
     def message(self, group: tuple[V, ...]) -> Message:
         """One message about all of ``group``, nobody named to have it yet."""
         now, first = self.wall(), group[0]
+        self._last_id = max(self._last_id + 1, int(now * 1000))  # two of one millisecond stay in order
         return Message(
-            id=f"{int(now * 1000):014d}-{uuid.uuid4().hex[:8]}", type=first.type, title=title_of(group),
+            id=f"{self._last_id:014d}-{uuid.uuid4().hex[:8]}", type=first.type, title=title_of(group),
             severity=first.severity if isinstance(first, Begin) else Severity.INFO, text=text_of(group),
             fields=fields_of(group), over=isinstance(first, Over), at=now, by=self.node,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -27,9 +28,10 @@ async def call_webhook(message: Message, target: Target, timeout: float) -> None
     headers.setdefault("User-Agent", "Racimo")
     url = filled(target.url, message, target.secrets)
     limit = aiohttp.ClientTimeout(total=timeout)
+    connector = aiohttp.TCPConnector(force_close=True, ssl=ssl.create_default_context())  # whom the system trusts now
     try:
         async with (
-            aiohttp.ClientSession(timeout=limit, connector=aiohttp.TCPConnector(force_close=True)) as session,
+            aiohttp.ClientSession(timeout=limit, connector=connector) as session,
             session.request(
                 target.method, url, data=None if target.method == "get" else body.encode(), headers=headers,
                 allow_redirects=False,
