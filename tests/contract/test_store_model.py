@@ -56,7 +56,7 @@ class Run:
     async def history(self, changes: int) -> list[list[tuple[str, bytes | None]]]:
         told: list[list[tuple[str, bytes | None]]] = []
         if changes:
-            async with aclosing(self.store.watch(self.root, self.revisions[0])) as watch:  # type: ignore[type-var]
+            async with aclosing(self.store.watch(self.root, self.revisions[0])) as watch:
                 async for change in watch:
                     told.append(sorted((event.key.removeprefix(self.root), event.value) for event in change.events))
                     if len(told) == changes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from racimo.store.base import Change, Event, Put
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from racimo.store.base import Store
 
@@ -20,12 +20,12 @@ WAIT = 10.0
 class Watcher:
     """Reads a watch in the background, so that waiting for a change never ends the watch."""
 
-    def __init__(self, changes: AsyncIterator[Change]) -> None:
+    def __init__(self, changes: AsyncGenerator[Change, None]) -> None:
         self.changes: asyncio.Queue[Change] = asyncio.Queue()
         self.task = asyncio.create_task(self._read(changes))
 
-    async def _read(self, changes: AsyncIterator[Change]) -> None:
-        async with aclosing(changes) as reading:  # type: ignore[type-var]
+    async def _read(self, changes: AsyncGenerator[Change, None]) -> None:
+        async with aclosing(changes) as reading:
             async for change in reading:
                 self.changes.put_nowait(change)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from racimo.errors import StoreUnavailable, StoreUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from sim_node import SimNode
     from world import World
@@ -81,8 +81,8 @@ class LinkedStore:
         answer: int | None = await self._ask(lambda: self._memory.txn(compares, puts, deletes), lossy=True)
         return answer
 
-    async def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Change]:
-        async with aclosing(self._memory.watch(prefix, from_revision)) as changes:  # type: ignore[type-var]
+    async def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Change, None]:
+        async with aclosing(self._memory.watch(prefix, from_revision)) as changes:
             async for change in changes:
                 await asyncio.sleep(0.001)
                 await self._link.up.wait()

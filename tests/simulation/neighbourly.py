@@ -82,7 +82,7 @@ class NeighbourlyHa(HaNode):
 async def watch_fences(world: World) -> None:
     """No incarnation is ended while its lease, by its own clock, still lasts."""
     prefix = world.layout.heartbeats.prefix
-    async with aclosing(world.memory.watch(prefix, 0)) as changes:  # type: ignore[type-var]
+    async with aclosing(world.memory.watch(prefix, 0)) as changes:
         async for change in changes:
             for event in change.events:
                 node = world.nodes[event.key.removeprefix(prefix)]

@@ -61,7 +61,7 @@ class World:
     async def _watch_moves(self) -> None:
         """No guest changes its node by the manager while it runs anywhere (a live move pauses it first)."""
         owners = dict.fromkeys(self.vmids, "")
-        async with aclosing(self.memory.watch(self.layout.guests.prefix, 0)) as changes:  # type: ignore[type-var]
+        async with aclosing(self.memory.watch(self.layout.guests.prefix, 0)) as changes:
             async for change in changes:
                 for event in change.events:
                     assert event.value is not None

@@ -118,7 +118,7 @@ class Routes:
         *,
         permission: Permission,
         answers: Answers = Answers.ANY,
-        parameters: type[P] = Parameters,  # type: ignore[assignment]
+        parameters: type[P] = Parameters,  # type: ignore[assignment] # a default cannot bind P; overloads say it twice
         summary: str,
         result: object = None,
         task: bool = False,

@@ -52,6 +52,7 @@ class Parameters(BaseModel):
 
 
 P = TypeVar("P", bound=Parameters)
+T = TypeVar("T")
 
 
 class OfNode(Parameters):
@@ -96,6 +97,11 @@ def bind(model: type[P], given: Mapping[str, JsonValue], path: Mapping[str, str]
     if problems:
         raise BadParameter(problems)
     return bound
+
+
+def or_kept(given: T | None, present: T) -> T:
+    """What was given, or what is there already."""
+    return present if given is None else given
 
 
 def gathered(pairs: Sequence[tuple[str, str]]) -> dict[str, JsonValue]:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from racimo.cli.run import Work
+    from racimo.cli.run import Result, Work
     from racimo.cli.session import Session
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", bound="Result")
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 _NO_WAIT = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the task: print its UPID and end.")]
@@ -57,7 +57,7 @@ def command(
             raise typer.Exit(run(invocation, _bind(work, given)))
 
         named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in added]
-        invoke.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+        invoke.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined] # typer reads it
         invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in named}
         text = inspect.getdoc(work) or ""
         app.command(name, help=_teach(text, example, then), short_help=text.split("\n\n")[0])(invoke)
@@ -66,8 +66,8 @@ def command(
     return register
 
 
-def _bind(work: Callable[..., object], given: dict[str, object]) -> Work:
-    return lambda session: work(session, **given)  # type: ignore[return-value]
+def _bind(work: Callable[..., Result], given: dict[str, object]) -> Work:
+    return lambda session: work(session, **given)
 
 
 def _parameter(name: str, annotation: object, **default: bool) -> inspect.Parameter:

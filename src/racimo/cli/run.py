@@ -47,7 +47,9 @@ class Item:
     value: Json
 
 
-Work: TypeAlias = "Callable[[Session], Awaitable[View | Started] | AsyncIterator[Item]]"
+Result: TypeAlias = "Awaitable[View | Started] | AsyncIterator[Item]"
+"""What a command's own code hands back: what to show, a task that was begun, or a stream."""
+Work: TypeAlias = "Callable[[Session], Result]"
 
 
 @dataclass(frozen=True, slots=True)

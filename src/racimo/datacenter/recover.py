@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING
 
 from racimo.datacenter.backup import read_backup
@@ -145,4 +146,4 @@ async def _start_alone(host: Host, identity: Identity, alone: Membership, store:
 async def _only_voter(layout: Layout, identity: Identity) -> None:
     for node in await layout.nodes.records():
         own = node.name == identity.name
-        await layout.nodes.update(node.name, lambda n, own=own: dataclasses.replace(n, voter=own))  # type: ignore[misc]
+        await layout.nodes.update(node.name, partial(dataclasses.replace, voter=own))

@@ -208,7 +208,7 @@ class VoterKeeper:
         with contextlib.suppress(TimeoutError, StoreError):
             async with asyncio.timeout(seconds):
                 revision = await layout.store.revision()
-                async with contextlib.aclosing(layout.store.watch(layout.nodes.prefix, revision)) as changes:  # type: ignore[type-var]
+                async with contextlib.aclosing(layout.store.watch(layout.nodes.prefix, revision)) as changes:
                     async for _ in changes:
                         return
         if seconds < 1:

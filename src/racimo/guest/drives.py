@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from racimo.guest.kinds import BOOLEAN, SIZE, UNITS, Kind, choice, integer, pattern, properties, text
 from racimo.storage.base import VolumeId
@@ -111,8 +112,8 @@ LIMITS = tuple(
 )
 
 
-def _make(**values: object) -> Drive:
-    drive = Drive(**values)  # type: ignore[arg-type]
+def _make(**values: Any) -> Drive:
+    drive = Drive(**values)
     if drive.is_empty and drive.media != "cdrom":
         raise ValueError("'none' needs media=cdrom")
     if drive.import_from is not None and drive.new_size is None:

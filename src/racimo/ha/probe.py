@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from racimo.errors import BadParameter, OperationFailed
 
 if TYPE_CHECKING:
     from racimo.ha.node_client import NodeClient
+    from racimo.model.ha import Resource
 
 AGENT = "agent"
 
@@ -41,6 +43,33 @@ def tcp_address(probe: str) -> tuple[str, int]:
     if not separator or not host.strip("[]") or not 0 < number < 65536:
         raise ValueError(probe)
     return host.strip("[]"), number
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """What is to be set of a resource's probe (see ``Resource``; seconds); None leaves a field as it is."""
+
+    probe: str | None = None
+    interval: float | None = None
+    timeout: float | None = None
+    failures: int | None = None
+    grace: float | None = None
+
+    def onto(self, resource: Resource) -> Resource:
+        """``resource`` with what is given. Raises ``BadParameter`` if its probe is none."""
+        changed = replace(
+            resource,
+            probe=resource.probe if self.probe is None else self.probe,
+            probe_interval=resource.probe_interval if self.interval is None else self.interval,
+            probe_timeout=resource.probe_timeout if self.timeout is None else self.timeout,
+            probe_failures=resource.probe_failures if self.failures is None else self.failures,
+            probe_grace=resource.probe_grace if self.grace is None else self.grace,
+        )
+        check_probe(changed.probe)
+        return changed
+
+
+AS_IT_IS = ProbeSettings()
 
 
 class Probes:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from racimo.errors import AlreadyExists, BadParameter, Conflict, NotFound, Refused
-from racimo.ha.probe import check_probe
+from racimo.ha.probe import AS_IT_IS, ProbeSettings
 from racimo.model.ha import NodeHealth, Requested, Resource, ServiceState
 from racimo.placement.rules import compile_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from racimo.model.guest import Guest
     from racimo.model.ha import Heartbeat, NodeStatus, Service
@@ -98,21 +98,16 @@ class HaResources:
         max_relocate: int = 1,
         failback: bool = True,
         comment: str = "",
-        probing: Mapping[str, str | float | int] | None = None,
+        probing: ProbeSettings = AS_IT_IS,
     ) -> Resource:
         """Put a guest under HA. Its node has to answer: the guard must know the guest first."""
         vmid = vmid_of(sid)
-        resource = with_probe(
+        resource = probing.onto(
             Resource(
-                sid=f"vm:{vmid}",
-                requested=requested,
-                max_restart=max_restart,
-                max_relocate=max_relocate,
-                failback=failback,
-                comment=comment,
-            ),
-            probing,
-        )
+                sid=f"vm:{vmid}", requested=requested, max_restart=max_restart, max_relocate=max_relocate,
+                failback=failback, comment=comment,
+            )
+        )  # fmt: skip
         layout = self._layout
         for _ in range(ATTEMPTS):
             guest = await layout.guests.hold(vmid)
@@ -153,13 +148,13 @@ class HaResources:
         max_relocate: int | None = None,
         failback: bool | None = None,
         comment: str | None = None,
-        probing: Mapping[str, str | float | int] | None = None,
+        probing: ProbeSettings = AS_IT_IS,
     ) -> Resource:
         """Change what is given; None leaves a field as it is."""
 
         def changed(old: Resource) -> Resource:
             return replace(
-                with_probe(old, probing),
+                probing.onto(old),
                 requested=old.requested if requested is None else requested,
                 max_restart=old.max_restart if max_restart is None else max_restart,
                 max_relocate=old.max_relocate if max_relocate is None else max_relocate,
@@ -278,13 +273,6 @@ def _node_line(name: str, status: NodeStatus | None, beat: Heartbeat | None) -> 
     if beat is None:
         return NodeLine(name, status)
     return NodeLine(name, status, beat.incarnation, beat.sequence, beat.profile, beat.watchdog, beat.commit_ms)
-
-
-def with_probe(resource: Resource, given: Mapping[str, str | float | int] | None) -> Resource:
-    """``resource`` with the probe's fields that are given. Raises ``BadParameter`` for a probe that is none."""
-    changed: Resource = replace(resource, **(given or {}))  # type: ignore[arg-type]
-    check_probe(changed.probe)
-    return changed
 
 
 def vmid_of(sid: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from racimo.errors import AlreadyExists, BadParameter, Conflict, NotFound
 from racimo.ha.resources import vmid_of
@@ -13,7 +13,7 @@ from racimo.model.rule import Affinity, RuleKind
 from racimo.placement.rules import compile_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from racimo.model.rule import Rule
     from racimo.store.collection import Held
@@ -157,14 +157,13 @@ def _check_form(rule: Rule) -> None:
         raise BadParameter(problems)
 
 
-def with_changes(rule: Rule, given: Mapping[str, object], *, delete: Iterable[str] = ()) -> Rule:
-    """``rule`` with the fields that are ``given`` (None: as it is); those in ``delete`` go back to their defaults."""
-    defaults: dict[str, object] = {"comment": "", "disable": False, "strict": False}
-    unknown = sorted(set(delete) - set(defaults))
+def set_back(rule: Rule, fields: Iterable[str]) -> Rule:
+    """``rule`` with comment, disable or strict as they are by default. Raises ``BadParameter`` for other ``fields``."""
+    defaults: dict[str, Any] = {"comment": "", "disable": False, "strict": False}
+    unknown = sorted(set(fields) - set(defaults))
     if unknown:
         raise BadParameter({"delete": f"'{unknown[0]}' cannot be deleted; {', '.join(defaults)} can"})
-    changes = {name: value for name, value in given.items() if value is not None}
-    return replace(rule, **{**changes, **{name: defaults[name] for name in delete}})  # type: ignore[arg-type]
+    return replace(rule, **{name: defaults[name] for name in fields})
 
 
 def _no_such_rule(name: str) -> NotFound:

@@ -166,7 +166,7 @@ class View(Records):
         self._tell(news=True)
 
     async def _follow(self) -> None:
-        async with aclosing(self.store.watch(ROOT, self.revision)) as changes:  # type: ignore[type-var]
+        async with aclosing(self.store.watch(ROOT, self.revision)) as changes:
             async for change in changes:
                 news = False
                 for event in change.events:

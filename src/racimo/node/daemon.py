@@ -7,7 +7,7 @@ import socket
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -95,7 +95,8 @@ class NodeDaemon:
             await self.server.serve_unix(self.paths.node_socket)
             self.ready.set()
             stopping = asyncio.ensure_future(stop.wait())
-            await asyncio.wait([stopping, self._failed], return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+            ends: list[asyncio.Future[Any]] = [stopping, self._failed]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             if self._failed.done():
                 self._failed.result()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 ABSENT = 0
 """The revision to compare with when a key must not exist."""
@@ -117,7 +117,7 @@ class Store(Protocol):
         case.
         """
 
-    def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncIterator[Change]:
+    def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncGenerator[Change, None]:
         """Changes under ``prefix`` with a revision greater than ``from_revision``, in order, each once, for ever.
 
         Raises ``WatchLost`` when they are no longer kept: list again and watch from the listing's revision. Survives

@@ -13,7 +13,7 @@ from racimo.store.etcd_txn import REQUESTS, Writer, condition, decode, encode, l
 from racimo.store.etcd_watch import WatchStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from racimo.store.base import Compare, Put
 
@@ -78,7 +78,7 @@ class EtcdStore:
         answer = await self._ask("/v3/kv/txn", {"compare": [condition(compare) for compare in compares]})
         return revision_of(answer) if answer.get("succeeded") else None
 
-    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncIterator[Change]:
+    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncGenerator[Change, None]:
         self._check()
         self._streams = [stream for stream in self._streams if not stream.over]
         stream = next((each for each in self._streams if each.reaches_back_to(from_revision)), None)

@@ -10,7 +10,7 @@ from racimo.errors import StoreUnavailable, WatchLost
 from racimo.store.base import ABSENT, Change, Event, Listing, Stored, check_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from racimo.store.base import Compare, Put
 
@@ -61,7 +61,7 @@ class MemoryStore:
         self._wake()
         return self._revision
 
-    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncIterator[Change]:
+    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncGenerator[Change, None]:
         self._check()
         seen = told = from_revision
         while not self._closed:

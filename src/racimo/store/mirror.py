@@ -189,7 +189,7 @@ class Mirror:
             pause = min(MAX_PAUSE, pause * 2)
 
     async def _watch(self) -> None:
-        async with aclosing(self.store.watch(self.prefix, self._revision, progress=True)) as changes:  # type: ignore[type-var]
+        async with aclosing(self.store.watch(self.prefix, self._revision, progress=True)) as changes:
             async for change in changes:
                 self._apply(change)
         raise StoreUnavailable("The watch has ended", why="the store was closed")

@@ -12,7 +12,7 @@ from racimo.store.base import Change, check_transaction
 from racimo.store.sqlite_file import HISTORY, SqliteFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
     from racimo.store.base import Compare, Listing, Put, Stored
@@ -58,7 +58,7 @@ class SqliteStore:
             self._wake()
         return revision
 
-    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncIterator[Change]:
+    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncGenerator[Change, None]:
         self._check()
         seen = from_revision
         self._watches += 1

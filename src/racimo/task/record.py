@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from racimo.task.failure import Failure
@@ -50,6 +50,18 @@ class TaskRecord:
     def succeeded(self) -> bool:
         """Whether it ended well, with or without warnings."""
         return not self.running and (self.exitstatus == OK or self.exitstatus.startswith("WARNINGS: "))
+
+
+class TaskChanges(TypedDict, total=False):
+    """Fields of ``TaskRecord`` that change while it runs."""
+
+    phase: Phase
+    progress: float
+    doing: str
+    end: float
+    exitstatus: str
+    failure: Failure | None
+    turn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

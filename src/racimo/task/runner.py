@@ -10,7 +10,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import structlog
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from racimo.model.paths import NodePaths
     from racimo.task.lock import Locks
     from racimo.task.operation import Operation
+    from racimo.task.record import TaskChanges
 
 ROOT = "root@pam"
 """The user of what the node itself asks for."""
@@ -80,8 +81,8 @@ class _Task:
         )  # fmt: skip
         self.ended.set()
 
-    def update(self, **changes: object) -> None:
-        self.record = replace(self.record, **changes)  # type: ignore[arg-type]
+    def update(self, **changes: Unpack[TaskChanges]) -> None:
+        self.record = replace(self.record, **changes)
         self.changed.set()
         self.changed = asyncio.Event()
         self._publish(self.record)

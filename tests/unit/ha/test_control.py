@@ -9,6 +9,7 @@ import pytest
 
 from racimo.errors import BadParameter, NotFound, Refused
 from racimo.ha.control import HaControl
+from racimo.ha.probe import ProbeSettings
 from racimo.ha.resources import HaResources
 from racimo.model.datacenter import Datacenter
 from racimo.model.guest import Guest, RunState, Runtime
@@ -120,11 +121,11 @@ async def test_a_guest_that_is_kept_with_others_takes_them_along(layout: Layout)
 
 async def test_a_probe_is_set_changed_and_checked(layout: Layout) -> None:
     resources = HaResources(layout, marked)
-    await resources.change("vm:100", probing={"probe": "tcp:10.0.0.5:80", "probe_failures": 5})
+    await resources.change("vm:100", probing=ProbeSettings("tcp:10.0.0.5:80", failures=5))
     resource = await layout.resources.get("vm:100")
     assert (resource.probe, resource.probe_failures, resource.probe_interval) == ("tcp:10.0.0.5:80", 5, 10.0)
     with pytest.raises(BadParameter, match="probe"):
-        await resources.change("vm:100", probing={"probe": "ping"})
+        await resources.change("vm:100", probing=ProbeSettings("ping"))
     await layout.resources.update("vm:101", lambda old: replace(old, probe="agent"))
-    await resources.change("vm:101", probing={"probe": ""})
+    await resources.change("vm:101", probing=ProbeSettings(""))
     assert (await layout.resources.get("vm:101")).probe == ""

@@ -10,7 +10,7 @@ from one_node import OneNode
 
 from racimo.errors import BadParameter, OperationFailed
 from racimo.ha.daemon import HaNode
-from racimo.ha.resources import with_probe
+from racimo.ha.probe import ProbeSettings
 from racimo.model.ha import Arming, ArmPhase, Resource, ServiceState
 
 if TYPE_CHECKING:
@@ -159,10 +159,10 @@ async def test_a_silent_application_has_its_time_to_come_up(one: Policies) -> No
 
 @pytest.mark.parametrize("probe", ["", "agent", "tcp:10.0.0.5:22", "tcp:[fd00::5]:22", "http://10.0.0.5:8080/health"])
 def test_a_probe_is_taken(probe: str) -> None:
-    assert with_probe(Resource(sid="vm:100"), {"probe": probe}).probe == probe
+    assert ProbeSettings(probe).onto(Resource(sid="vm:100")).probe == probe
 
 
 @pytest.mark.parametrize("probe", ["ping", "tcp:10.0.0.5", "tcp::22", "tcp:a:0", "http://", "ftp://a", "tcp:a:x"])
 def test_what_is_no_probe_is_refused(probe: str) -> None:
     with pytest.raises(BadParameter):
-        with_probe(Resource(sid="vm:100"), {"probe": probe})
+        ProbeSettings(probe).onto(Resource(sid="vm:100"))

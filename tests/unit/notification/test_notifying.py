@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 async def until(world: World, look: Callable[[], Awaitable[bool]]) -> None:
     """Look after each change of the store."""
     changes = world.store.watch(ROOT, await world.store.revision())
-    async with asyncio.timeout(10), aclosing(changes):  # type: ignore[type-var]
+    async with asyncio.timeout(10), aclosing(changes):
         while not await look():
             await anext(changes)
 

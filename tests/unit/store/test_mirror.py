@@ -17,7 +17,7 @@ from racimo.store.memory import MemoryStore
 from racimo.store.mirror import STALE_AFTER, Mirror, MirroredCollection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from racimo.store.base import Change, Listing
 
@@ -38,7 +38,7 @@ class FailingStore(MemoryStore):
             raise StoreUnavailable("out of reach")
         return await super().list(prefix)
 
-    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncIterator[Change]:
+    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncGenerator[Change, None]:
         queue: asyncio.Queue[Change] = asyncio.Queue()
 
         async def pump() -> None:

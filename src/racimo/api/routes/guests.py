@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, create_model
 
@@ -58,17 +58,20 @@ class _Configured(OfNode):
 
 
 _OPTIONS = {name: (str | None, Field(default=None, description=option.description)) for name, option in SCALARS.items()}
-_GuestOptions = cast("type[_Configured]", create_model("_GuestOptions", __base__=_Configured, **_OPTIONS))  # type: ignore[call-overload]
+if TYPE_CHECKING:
+    _GuestOptions = _Configured  # the keys that are added below are read with ``config`` alone
+else:
+    _GuestOptions = create_model("_GuestOptions", __base__=_Configured, **_OPTIONS)
 
 
-class NewGuest(_GuestOptions):  # type: ignore[valid-type,misc]
+class NewGuest(_GuestOptions):
     """A guest to be made; all keys of qm.conf are taken."""
 
     vmid: VMID
     start: Annotated[bool, Field(description="Start it when it is made.")] = False
 
 
-class ChangeGuest(_GuestOptions):  # type: ignore[valid-type,misc]
+class ChangeGuest(_GuestOptions):
     """Keys of the configuration to set or delete."""
 
     vmid: VMID

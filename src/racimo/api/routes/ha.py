@@ -10,6 +10,7 @@ from racimo.api.endpoint import Routes, privilege
 from racimo.api.parameters import Parameters
 from racimo.ha.control import HaControl
 from racimo.ha.fencing.devices import FenceDevices
+from racimo.ha.probe import ProbeSettings
 from racimo.ha.resources import HaResources
 from racimo.model.ha import ArmPhase, Requested
 
@@ -53,13 +54,9 @@ class ResourceOptions(OfResource):
         float | None, Field(ge=0, le=86400, description="Seconds after a start in which none counts.")
     ] = None
 
-    def probing(self) -> dict[str, str | float | int]:
+    def probing(self) -> ProbeSettings:
         """What was given about the probe."""
-        given = {
-            "probe": self.probe, "probe_interval": self.probe_interval, "probe_timeout": self.probe_timeout,
-            "probe_failures": self.probe_failures, "probe_grace": self.probe_grace,
-        }  # fmt: skip
-        return {name: value for name, value in given.items() if value is not None}
+        return ProbeSettings(self.probe, self.probe_interval, self.probe_timeout, self.probe_failures, self.probe_grace)
 
 
 class RemoveResource(OfResource):

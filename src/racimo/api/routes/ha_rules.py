@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from racimo.api.endpoint import Routes, privilege
-from racimo.api.parameters import Parameters
+from racimo.api.parameters import Parameters, or_kept
 from racimo.errors import BadParameter
-from racimo.ha.rules import HaRules, parse_nodes, parse_resources, with_changes
+from racimo.ha.rules import HaRules, parse_nodes, parse_resources, set_back
 from racimo.model.rule import Affinity, Rule, RuleKind
 
 if TYPE_CHECKING:
@@ -47,13 +48,14 @@ class RuleOptions(OfRule):
     disable: Annotated[bool | None, Field(description="Switch the rule off.")] = None
     comment: Annotated[str | None, Field(max_length=4096)] = None
 
-    def given(self) -> dict[str, object]:
-        """The fields of the record that were given; None for those that were not."""
-        return {
-            "resources": None if self.resources is None else parse_resources(self.resources),
-            "nodes": None if self.nodes is None else parse_nodes(self.nodes),
-            "strict": self.strict, "affinity": self.affinity, "disable": self.disable, "comment": self.comment,
-        }  # fmt: skip
+    def onto(self, rule: Rule) -> Rule:
+        """``rule`` with what was given. Raises ``BadParameter``."""
+        return replace(
+            rule, resources=rule.resources if self.resources is None else parse_resources(self.resources),
+            nodes=rule.nodes if self.nodes is None else parse_nodes(self.nodes),
+            strict=or_kept(self.strict, rule.strict), affinity=or_kept(self.affinity, rule.affinity),
+            disable=or_kept(self.disable, rule.disable), comment=or_kept(self.comment, rule.comment),
+        )  # fmt: skip
 
 
 class NewRule(RuleOptions):
@@ -94,7 +96,7 @@ async def add_rule(context: Context, parameters: NewRule) -> None:
     if parameters.type is RuleKind.RESOURCES and parameters.affinity is None:
         raise BadParameter({"affinity": "is missing, and it is not optional for resource-affinity"})
     rule = Rule(name=parameters.rule, kind=parameters.type, resources=())
-    await context.services.need(HaRules).add(with_changes(rule, parameters.given()))
+    await context.services.need(HaRules).add(parameters.onto(rule))
 
 
 @routes.add("PUT", "/cluster/ha/rules/{rule}", permission=CONSOLE, parameters=ChangeRule, summary="Change a rule")
@@ -106,7 +108,7 @@ async def change_rule(context: Context, parameters: ChangeRule) -> None:
             raise BadParameter(
                 {"type": f"the rule is {rule.kind}, and that cannot change"}, todo="Remove it and add it"
             )
-        return with_changes(rule, parameters.given(), delete=parameters.delete)
+        return set_back(parameters.onto(rule), parameters.delete)
 
     await context.services.need(HaRules).change(parameters.rule, change, digest=parameters.digest)
 

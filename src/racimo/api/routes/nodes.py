@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from racimo import __version__
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, privilege
@@ -42,6 +43,9 @@ class Usage:
     load: tuple[float, float, float]
     uptime: int
     kernel: str
+
+
+_USAGE = TypeAdapter(Usage)
 
 
 class Meter(Protocol):
@@ -136,8 +140,11 @@ async def _figures(context: Context, node: str) -> Usage | None:
         return None
     if not isinstance(answer, dict):
         return None
-    fields = {name: answer[name] for name in Usage.__dataclass_fields__ if name in answer}
-    return Usage(**fields)  # type: ignore[arg-type]
+    try:
+        return _USAGE.validate_python(answer)
+    except ValidationError as error:
+        _log.info("a node's figures are left out of the list", node=node, error=str(error))
+        return None
 
 
 @routes.add(

@@ -5,19 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
 from pydantic import Field
 
 from racimo.api.endpoint import NODES, Routes, privilege
-from racimo.api.parameters import Parameters
+from racimo.api.parameters import Parameters, or_kept
 from racimo.errors import BadParameter
 from racimo.model.notification import MailSecurity, Matcher, MatchMode, Severity, Target, TargetKind
 from racimo.notification.quorum import QuorumWatch
 from racimo.notification.settings import NotificationSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydantic import JsonValue
 
@@ -29,6 +29,8 @@ MODIFY = privilege(PLACE, "Mapping.Modify")
 TEST_TIMEOUT_S = 45.0
 
 routes = Routes()
+
+R = TypeVar("R", Target, Matcher)
 
 Comment = Annotated[str | None, Field(max_length=4096)]
 Disable = Annotated[bool | None, Field(description="Switch it off.")]
@@ -50,9 +52,11 @@ class TargetOptions(OfTarget):
     disable: Disable = None
     delete: Annotated[tuple[str, ...], Field(description="Set these back to their defaults.")] = ()
 
-    def given(self) -> dict[str, object]:
-        """The record's fields that were given; None for those that were not."""
-        return {"comment": self.comment, "disable": self.disable}
+    def onto(self, target: Target) -> Target:
+        """``target`` with what was given. Raises ``BadParameter``."""
+        return replace(
+            target, comment=or_kept(self.comment, target.comment), disable=or_kept(self.disable, target.disable)
+        )
 
 
 class MailOptions(TargetOptions):
@@ -62,10 +66,12 @@ class MailOptions(TargetOptions):
     from_address: From = None
     author: Author = None
 
-    def given(self) -> dict[str, object]:
-        return {
-            **super().given(), "mailto": self.mailto, "from_address": self.from_address, "author": self.author,
-        }  # fmt: skip
+    def onto(self, target: Target) -> Target:
+        target = super().onto(target)
+        return replace(
+            target, mailto=or_kept(self.mailto, target.mailto), author=or_kept(self.author, target.author),
+            from_address=or_kept(self.from_address, target.from_address),
+        )  # fmt: skip
 
 
 class SmtpOptions(MailOptions):
@@ -77,11 +83,13 @@ class SmtpOptions(MailOptions):
     username: str | None = None
     password: Annotated[str | None, Field(description="Never shown again.", repr=False)] = None
 
-    def given(self) -> dict[str, object]:
-        return {
-            **super().given(), "server": self.server, "port": self.port, "mode": self.mode,
-            "username": self.username, "password": self.password,
-        }  # fmt: skip
+    def onto(self, target: Target) -> Target:
+        target = super().onto(target)
+        return replace(
+            target, server=or_kept(self.server, target.server), port=or_kept(self.port, target.port),
+            mode=or_kept(self.mode, target.mode), username=or_kept(self.username, target.username),
+            password=or_kept(self.password, target.password),
+        )  # fmt: skip
 
 
 class WebhookOptions(TargetOptions):
@@ -94,13 +102,14 @@ class WebhookOptions(TargetOptions):
     secret: Annotated[list[str] | None, Field(description="name=NAME,value=BASE64; never shown again.")] = None
     body: Annotated[str | None, Field(description="A template in base64; without it the whole as JSON.")] = None
 
-    def given(self) -> dict[str, object]:
-        return {
-            **super().given(), "url": self.url, "method": self.method,
-            "headers": None if self.header is None else _pairs("header", self.header),
-            "secrets": None if self.secret is None else _pairs("secret", self.secret),
-            "body": None if self.body is None else _decoded("body", self.body),
-        }  # fmt: skip
+    def onto(self, target: Target) -> Target:
+        target = super().onto(target)
+        return replace(
+            target, url=or_kept(self.url, target.url), method=or_kept(self.method, target.method),
+            headers=target.headers if self.header is None else _pairs("header", self.header),
+            secrets=target.secrets if self.secret is None else _pairs("secret", self.secret),
+            body=target.body if self.body is None else _decoded("body", self.body),
+        )  # fmt: skip
 
 
 class OfMatcher(Parameters):
@@ -127,14 +136,16 @@ class MatcherOptions(OfMatcher):
     disable: Disable = None
     delete: Annotated[tuple[str, ...], Field(description="Set these back to their defaults.")] = ()
 
-    def given(self) -> dict[str, object]:
-        """The record's fields that were given; None for those that were not."""
-        return {
-            "targets": None if self.target is None else tuple(sorted(set(self.target))),
-            "severities": self.severity, "fields": None if self.fields is None else tuple(self.fields),
-            "calendar": None if self.calendar is None else tuple(self.calendar), "mode": self.mode,
-            "invert": self.invert, "comment": self.comment, "disable": self.disable,
-        }  # fmt: skip
+    def onto(self, matcher: Matcher) -> Matcher:
+        """``matcher`` with what was given."""
+        return replace(
+            matcher, targets=matcher.targets if self.target is None else tuple(sorted(set(self.target))),
+            severities=or_kept(self.severity, matcher.severities),
+            fields=matcher.fields if self.fields is None else tuple(self.fields),
+            calendar=matcher.calendar if self.calendar is None else tuple(self.calendar),
+            mode=or_kept(self.mode, matcher.mode), invert=or_kept(self.invert, matcher.invert),
+            comment=or_kept(self.comment, matcher.comment), disable=or_kept(self.disable, matcher.disable),
+        )  # fmt: skip
 
 
 _MATCHER_FIELDS = {
@@ -151,14 +162,16 @@ KINDS: dict[TargetKind, type[TargetOptions]] = {
 }  # fmt: skip
 
 
-def _changes(
-    given: dict[str, object], delete: Sequence[str], known: dict[str, str], defaults: object
-) -> dict[str, object]:
+def _deleted(delete: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """The record's fields that go back to their defaults. Raises ``BadParameter`` for a name that is none."""
     unknown = sorted(set(delete) - set(known))
     if unknown:
         raise BadParameter({"delete": f"'{unknown[0]}' cannot be deleted; {', '.join(known)} can"})
-    changes = {name: value for name, value in given.items() if value is not None}
-    return changes | {known[name]: getattr(defaults, known[name]) for name in delete}
+    return [known[name] for name in delete]
+
+
+def _set_back(record: R, fields: Sequence[str], empty: R) -> R:
+    return replace(record, **{name: getattr(empty, name) for name in fields})
 
 
 def _pairs(parameter: str, entries: Sequence[str]) -> dict[str, str]:
@@ -205,21 +218,17 @@ def _register(kind: TargetKind, options: type[TargetOptions]) -> None:
 
     @routes.add("POST", base, permission=MODIFY, parameters=options, summary=f"Add a target of kind {kind}")
     async def add_endpoint(context: Context, parameters: TargetOptions) -> None:
-        empty = Target(name=parameters.name, kind=kind)
-        changes = _changes(parameters.given(), (), {}, empty)
-        await context.services.need(NotificationSettings).add_target(replace(empty, **changes))  # type: ignore[arg-type]
+        target = parameters.onto(Target(name=parameters.name, kind=kind))
+        await context.services.need(NotificationSettings).add_target(target)
 
     @routes.add(
         "PUT", f"{base}/{{name}}", permission=MODIFY, parameters=options, summary=f"Change a target of kind {kind}"
     )
     async def change_endpoint(context: Context, parameters: TargetOptions) -> None:
-        changes = _changes(
-            parameters.given(), parameters.delete, _TARGET_FIELDS, Target(name=parameters.name, kind=kind)
-        )
+        empty, deleted = Target(name=parameters.name, kind=kind), _deleted(parameters.delete, _TARGET_FIELDS)
+        parameters.onto(empty)  # what cannot be read is refused before the target is looked for
         await context.services.need(NotificationSettings).change_target(
-            parameters.name,
-            kind,
-            lambda target: replace(target, **changes),  # type: ignore[arg-type]
+            parameters.name, kind, lambda target: _set_back(parameters.onto(target), deleted, empty)
         )
 
     @routes.add(
@@ -275,9 +284,8 @@ async def get_matcher(context: Context, parameters: OfMatcher) -> dict[str, Json
 )
 async def add_matcher(context: Context, parameters: MatcherOptions) -> None:
     """Without conditions it takes everything."""
-    empty = Matcher(name=parameters.name)
-    changes = _changes(parameters.given(), (), {}, empty)
-    await context.services.need(NotificationSettings).add_matcher(replace(empty, **changes))  # type: ignore[arg-type]
+    matcher = parameters.onto(Matcher(name=parameters.name))
+    await context.services.need(NotificationSettings).add_matcher(matcher)
 
 
 @routes.add(
@@ -286,10 +294,9 @@ async def add_matcher(context: Context, parameters: MatcherOptions) -> None:
 )  # fmt: skip
 async def change_matcher(context: Context, parameters: MatcherOptions) -> None:
     """What is not given stays as it is."""
-    changes = _changes(parameters.given(), parameters.delete, _MATCHER_FIELDS, Matcher(name=parameters.name))
+    empty, deleted = Matcher(name=parameters.name), _deleted(parameters.delete, _MATCHER_FIELDS)
     await context.services.need(NotificationSettings).change_matcher(
-        parameters.name,
-        lambda matcher: replace(matcher, **changes),  # type: ignore[arg-type]
+        parameters.name, lambda matcher: _set_back(parameters.onto(matcher), deleted, empty)
     )
 
 

@@ -136,7 +136,7 @@ class MajorityPromises(SimulatedHa):
         async def nobody_refuses(*_: object) -> str:
             return ""
 
-        self.failsafe._refused = nobody_refuses  # type: ignore[assignment, method-assign]
+        self.failsafe._refused = nobody_refuses  # type: ignore[assignment, method-assign] # this is the break
 
 
 def _without_guard(world: World) -> None:

@@ -12,7 +12,7 @@ from racimo.store.base import Change
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 
     from racimo.ha.simulate.host import Host
     from racimo.store.base import Compare, Listing, Put, Stored
@@ -148,7 +148,7 @@ class ServedStore:
             at_once(store.txn(compares, puts, deletes))
         return revision
 
-    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncIterator[Change]:
+    async def watch(self, prefix: str, from_revision: int, *, progress: bool = False) -> AsyncGenerator[Change, None]:
         host, quorum = self._host, self._quorum
         subscription = quorum.subscribe(host.name)
         try:
