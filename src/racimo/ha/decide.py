@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from racimo.ha.arming import next_phase
 from racimo.ha.balancing import balance
 from racimo.ha.fencing.orders import fence_by_power, power_off
-from racimo.ha.scene import SHUTDOWN, Scene, members
+from racimo.ha.scene import SHUTDOWN, Scene, guarded, members
 from racimo.ha.service_turn import ServiceTurn
 from racimo.ha.services import decide_service
 from racimo.ha.states import Fence, Move, NodeChange, ServiceChange, Turn
@@ -109,7 +109,7 @@ def _can_be_fenced(scene: Scene, name: str) -> bool:
     if scene.snapshot.arming.phase is ArmPhase.DISARMED:
         return False
     if name in scene.snapshot.heartbeats:
-        return scene.is_guarded(name)
+        return guarded(scene.snapshot, name)
     return scene.waits_for(name) and not scene.is_taken(name)
 
 
@@ -122,8 +122,9 @@ def _fence(snapshot: Snapshot, name: str, sighting: Sighting, now: float) -> Fen
     why = f"{name}'s lease ran out: nothing new seen of it for {silent:.1f} s"
     proof = f"lease: {last}, silent for {silent:.1f} s of at least {needed:.1f} s, found by term {snapshot.term}"
     status = NodeStatus(
-        node=name, health=NodeHealth.FENCE, why=why, proof=proof, since=snapshot.wall, mode=_mode(snapshot, name)
-    )
+        node=name, health=NodeHealth.FENCE, why=why, proof=proof, since=snapshot.wall, mode=_mode(snapshot, name),
+        armed=heartbeat.armed if heartbeat is not None else 0,
+    )  # fmt: skip
     return Fence(name, sighting.revision, status, why)
 
 
@@ -139,7 +140,7 @@ def _status(scene: Scene, name: str, sighting: Sighting | None, now: float, old:
     """How the node is. The proof of a fenced node is kept until the node shows life again."""
     snapshot = scene.snapshot
     heartbeat, mode = snapshot.heartbeats.get(name), _mode(snapshot, name)
-    proof = old.proof if old is not None and heartbeat is None else ""
+    proof, armed = (old.proof, old.armed) if old is not None and heartbeat is None else ("", 0)
     if name not in scene.members:
         health, why = NodeHealth.GONE, f"{name} is no longer a member"
     elif heartbeat is not None and sighting is not None and now < sighting.suspect:
@@ -154,7 +155,7 @@ def _status(scene: Scene, name: str, sighting: Sighting | None, now: float, old:
         health, why = (old.health, old.why) if old else (NodeHealth.UNKNOWN, f"{name} was not observed yet")
     else:
         health, why = NodeHealth.UNKNOWN, f"nothing new was seen of {name} for {now - sighting.since:.1f} s"
-    return NodeStatus(node=name, health=health, why=why, proof=proof, since=snapshot.wall, mode=mode)
+    return NodeStatus(node=name, health=health, why=why, proof=proof, since=snapshot.wall, mode=mode, armed=armed)
 
 
 def _alive(scene: Scene, name: str, mode: str) -> tuple[NodeHealth, str]:

@@ -138,6 +138,7 @@ class Manager:
             node=self.node,
             fenceable=self._fenceable(view),
             fencings=of(_records, view.fencings, "fencings"),
+            before_cut=_before_cut(view),
         )
 
     def _made(self, make: Callable[[T], Mapping[str, R]], table: T, name: str) -> Mapping[str, R]:
@@ -306,6 +307,15 @@ class Manager:
 
 def _records(table: Mapping[str, Held[R]]) -> dict[str, R]:
     return {name: held.record for name, held in table.items()}
+
+
+def _before_cut(view: Records) -> frozenset[str]:
+    """See ``Snapshot``. Looked at only where a node is off."""
+    cut = {name: held.record.revision for name, held in view.fencings.items() if name not in view.heartbeats}
+    if not cut:
+        return frozenset()
+    runtimes = view.runtimes.items()
+    return frozenset(f"vm:{vmid}" for vmid, held in runtimes if held.revision < cut.get(held.record.node, 0))
 
 
 def _guests(table: Mapping[str, Held[Guest]]) -> dict[str, Guest]:

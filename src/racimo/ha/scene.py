@@ -64,13 +64,6 @@ class Scene:
         else:
             self.fail_over[name] = why
 
-    def is_guarded(self, node: str) -> bool:
-        """Whether the node's guard knows HA guests in the present generation of ``Arming``, by any word of it."""
-        if not self.generation or self.snapshot.heartbeats[node].armed == self.generation:
-            return True
-        services = self.snapshot.services.values()
-        return any(s.node == node and s.guarded and s.armed == self.generation for s in services)
-
     def is_taken(self, node: str) -> bool:
         """Proof B: the node was fenced with a proof and has had no heartbeat, so no lease, since."""
         return taken(self.snapshot, node)
@@ -95,7 +88,7 @@ class Scene:
 
     def _is_due(self, sid: str, node: str) -> bool:
         service = self.snapshot.services.get(sid)
-        return service is None or not (service.state is ServiceState.FREEZE and went_in_order(self.snapshot, node))
+        return service is None or not (service.state is ServiceState.FREEZE and keeps_its_guests(self.snapshot, node))
 
 
 def taken(snapshot: Snapshot, node: str) -> bool:
@@ -104,10 +97,21 @@ def taken(snapshot: Snapshot, node: str) -> bool:
     return status is not None and bool(status.proof) and node not in snapshot.heartbeats
 
 
-def went_in_order(snapshot: Snapshot, node: str) -> bool:
-    """Whether the node announced its shutdown and has not shown life in another mode since."""
-    status = snapshot.statuses.get(node)
-    return status is not None and status.mode in SHUTDOWN
+def guarded(snapshot: Snapshot, node: str) -> bool:
+    """Whether the guard of a node with a heartbeat knows HA guests in the present generation of ``Arming``, by any word
+    of the node: only then the end of its lease proves anything."""
+    generation = snapshot.arming.generation
+    if not generation or snapshot.heartbeats[node].armed == generation:
+        return True
+    return any(s.node == node and s.guarded and s.armed == generation for s in snapshot.services.values())
+
+
+def keeps_its_guests(snapshot: Snapshot, node: str) -> bool:
+    """Whether the node announced a shutdown in which its guests wait for it, and has shown no life otherwise since."""
+    status, policy = snapshot.statuses.get(node), snapshot.options.ha_shutdown_policy
+    if status is None or status.mode not in SHUTDOWN:
+        return False
+    return policy == "freeze" or (policy != "failover" and status.mode == "reboot")
 
 
 def members(snapshot: Snapshot) -> list[str]:

@@ -94,6 +94,9 @@ class Snapshot:
     """Nodes with a fence device that is relied on."""
     fencings: Mapping[str, Fencing] = field(default_factory=dict)
     """The last order to cut each node's power."""
+    before_cut: frozenset[str] = frozenset()
+    """Guests of which nothing was written by their node since the heartbeat that the last order to cut its power names:
+    when that is off, they have ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from racimo.ha.scene import went_in_order
+from racimo.ha.fencing.orders import PROOF
+from racimo.ha.scene import keeps_its_guests
 from racimo.ha.states import Decision, Move, answered, probed, running, stopped, with_history
 from racimo.model.guest import RunState, Runtime
 from racimo.model.ha import Requested, Service, ServiceState
@@ -76,9 +77,23 @@ class Step:
         """The owner says that it is stopped, and no task holds it."""
         return self.ended and self.sid not in self.snapshot.locks
 
+    def is_ended_with_its_node(self) -> bool:
+        """Whether what fenced its node speaks of this guest too.
+
+        Power that was off ended every guest of which nothing was written since the heartbeat before it: a start is
+        written first. The end of a lease ended those that the guard knew: confirmed since HA was armed, or before, if
+        the node's last heartbeat says that it had marked all guests since.
+        """
+        if self.guarded or self.ended:
+            return True
+        status, service = self.snapshot.statuses[self.node], self.service
+        if status.proof.startswith(PROOF) and self.sid in self.snapshot.before_cut:
+            return True
+        return service.guarded and service.armed < self.scene.generation == status.armed
+
     def is_kept_frozen(self) -> bool:
         """Its node shut down in order and keeps it until it is back."""
-        return self.service.state is ServiceState.FREEZE and went_in_order(self.snapshot, self.node)
+        return self.service.state is ServiceState.FREEZE and keeps_its_guests(self.snapshot, self.node)
 
     def is_paused(self) -> bool:
         """A move failed a short while ago; the next turn is asked for when the pause is over."""

@@ -35,11 +35,11 @@ def was_moved(step: Step) -> Decision | None:
 
 
 def recover(step: Step) -> Decision | None:
-    """Its node is fenced: another one, by proof B."""
+    """Its node is fenced: another one, by proof A or B."""
     node, status = step.node, step.snapshot.statuses[step.node]
     if not step.wanted:
         return step.to(ServiceState.STOPPED, f"{status.why}; it is not wanted to run", target="")
-    if not step.guarded and not step.ended:
+    if not step.is_ended_with_its_node():
         since = " since HA was armed again" if step.scene.generation else ""
         why = f"{node} never confirmed{since} that its guard knows this guest, so it may still run there"
         return step.to(ServiceState.RECOVERY, why, target="")
@@ -217,6 +217,10 @@ def _frozen(step: Step) -> Decision | None:
     if node not in scene.online and not step.is_kept_frozen() and not step.ended:
         why = f"{node} shows no life and has not marked it since HA was armed again, so it may still run there"
         return step.to(ServiceState.RECOVERY, why)
+    if node not in scene.online and not step.is_kept_frozen():
+        if not step.wanted:
+            return step.to(ServiceState.STOPPED, f"it is wanted {step.resource.requested} and stopped", **CLEARED)
+        return step.start(f"{node} shows no life, and has said that it is stopped", **CLEARED)
     if node in scene.freeze or node not in scene.online:
         return None
     if step.snapshot.heartbeats[node].armed != scene.generation:

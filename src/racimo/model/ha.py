@@ -124,6 +124,8 @@ class NodeStatus(Record):
     """Seconds since the epoch; for people only."""
     mode: str = ""
     """``reboot`` or ``poweroff`` from when the node announced its shutdown until it shows life in another mode."""
+    armed: int = 0
+    """With a proof: the generation of ``Arming`` that the last heartbeat named, by which all guests were marked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from racimo.model.ha import (
     Arming,
     ArmPhase,
     Balance,
+    NodeHealth,
     Outcome,
     Requested,
     ServiceState,
@@ -103,6 +104,68 @@ def test_no_guest_goes_to_a_node_that_has_not_marked_since() -> None:
     marked = Outcome(sid=SID, node="n2", epoch=5, command="mark", ok=True, armed=1)
     move = services(fenced(replace(again, outcomes={SID: marked}), "n2"))[SID]
     assert isinstance(move, Move) and move.guest.node == "n3"
+
+
+def proven(snapshot: Snapshot, proof: str, **fields: Any) -> Snapshot:
+    """n1 was fenced with this proof."""
+    found = fenced(snapshot, "n1")
+    return replace(found, statuses={**found.statuses, "n1": replace(found.statuses["n1"], proof=proof, **fields)})
+
+
+def test_power_that_was_off_frees_a_guest_that_no_guard_knew_unless_it_was_started_since() -> None:
+    again = armed(disarmed(well()), marked=False)
+    before = replace(again, before_cut=frozenset({SID}))
+    assert isinstance(services(proven(before, "power: n1-bmc cut it"))[SID], Move)
+    assert becomes(proven(again, "power: n1-bmc cut it")).state is S.RECOVERY
+    assert becomes(proven(before, "lease: silent")).state is S.RECOVERY
+
+
+def test_a_lease_that_ran_out_after_all_guests_were_marked_anew_frees_those_that_were_known_before() -> None:
+    again = armed(disarmed(well()), marked=True)
+    assert isinstance(services(proven(again, "lease: silent", armed=1))[SID], Move)
+    assert becomes(proven(again, "lease: silent", armed=0)).state is S.RECOVERY
+    never = replace(again, services={SID: replace(again.services[SID], guarded=False)})
+    assert becomes(proven(never, "lease: silent", armed=1)).state is S.RECOVERY
+
+
+def test_a_node_that_is_fenced_keeps_by_what_it_had_marked_its_guests() -> None:
+    again = silent(armed(disarmed(well()), marked=True), "n1", 600)
+    (fence,) = [d for d in turn(again) if isinstance(d, Fence)]
+    assert fence.status.armed == 1
+    beats = {name: beat for name, beat in again.heartbeats.items() if name != "n1"}
+    old = replace(fence.status, health=NodeHealth.UNKNOWN)
+    later = replace(again, heartbeats=beats, statuses={**again.statuses, "n1": old})
+    assert after(later).statuses["n1"].armed == 1
+
+
+def switched_off(snapshot: Snapshot, policy: str, mode: str, state: RunState = RunState.STOPPED) -> Snapshot:
+    """n1 shut down in order while HA was disarmed; HA is armed again."""
+    again = run_state(armed(disarmed(snapshot), marked=True), state)
+    beats = {name: beat for name, beat in again.heartbeats.items() if name != "n1"}
+    status = replace(again.statuses["n1"], health=NodeHealth.UNKNOWN, mode=mode)
+    options = Datacenter(id="", name="", ha_shutdown_policy=policy)
+    return replace(again, heartbeats=beats, statuses={**again.statuses, "n1": status}, options=options)
+
+
+@pytest.mark.parametrize(
+    ("policy", "mode", "moves"),
+    [
+        ("conditional", "poweroff", True),
+        ("conditional", "reboot", False),
+        ("freeze", "poweroff", False),
+        ("failover", "reboot", True),
+        ("migrate", "poweroff", True),
+    ],
+)
+def test_what_was_stopped_with_its_node_while_disarmed_goes_by_the_shutdown_policy(
+    policy: str, mode: str, *, moves: bool
+) -> None:
+    off = switched_off(well(), policy, mode)
+    assert isinstance(services(off).get(SID), Move) == moves
+    unwanted = wanted(off, requested=Requested.STOPPED)
+    assert (services(unwanted) == {}) == (not moves)
+    if moves:
+        assert becomes(unwanted).state is S.STOPPED
 
 
 # cold start

@@ -15,7 +15,7 @@ from racimo.ha.daemon import HaNode
 from racimo.ha.fencing.checker import Checker
 from racimo.model.fence import FenceDevice, FenceStage, Fencing
 from racimo.model.guest import Guest, RunState, Runtime
-from racimo.model.ha import Heartbeat, ManagerTerm, Resource, Service, ServiceState
+from racimo.model.ha import Arming, Heartbeat, ManagerTerm, Resource, Service, ServiceState
 from racimo.model.node import Node
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
@@ -252,3 +252,36 @@ async def test_a_daemon_told_to_end_says_so_and_its_successor_carries_on() -> No
 
 async def shows_life(one: OneNode) -> bool:
     return not (await one.layout.heartbeats.get("n1")).away
+
+
+@pytest.mark.parametrize("started_since", [False, True], ids=["started before", "started since its last heartbeat"])
+async def test_a_node_lost_while_ha_was_disarmed_is_proven_off_by_its_device(
+    datacenter: Datacenter, *, started_since: bool
+) -> None:
+    """n1 has not marked its guest in the present generation: the end of its lease proves nothing."""
+    device = await datacenter.device()
+    await datacenter.beat("n1", "n3")
+    await datacenter.layout.arming.create("state", Arming(generation=1))
+    if started_since:
+        await datacenter.layout.runtimes.update(100, lambda old: replace(old, since=1.0))
+    async with datacenter.runs():
+        await until(lambda: datacenter.ha.manager.manages, "a manager")
+        await datacenter.seconds(9, "n3")
+        assert datacenter.bench.power(device) == "on"
+        await datacenter.seconds(4, "n3")
+        await until_it(lambda: is_fenced(datacenter), "the proof")
+        if started_since:
+            await until_it(lambda: is_in_recovery(datacenter), "the reason")
+            await datacenter.seconds(2, "n3")
+            assert not await moved(datacenter)
+        else:
+            await until_it(lambda: moved(datacenter), "the guest's move")
+
+
+async def is_fenced(datacenter: Datacenter) -> bool:
+    return (await datacenter.layout.node_statuses.get("n1")).proof.startswith("power: n1-bmc cut it")
+
+
+async def is_in_recovery(datacenter: Datacenter) -> bool:
+    service = await datacenter.layout.services.get("vm:100")
+    return service.state is ServiceState.RECOVERY and "never confirmed since HA was armed again" in service.why

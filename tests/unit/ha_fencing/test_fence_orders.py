@@ -134,6 +134,37 @@ def test_while_ha_is_disarmed_no_power_is_cut_and_no_confirmation_taken() -> Non
     assert fences(ordered(disarmed, stage=FenceStage.CONFIRMED)) == []
 
 
+def lost_while_disarmed(ago: float, *, marked: bool = False, **fields: Any) -> Snapshot:
+    """HA was armed again since; n1 was never seen alive by this observer, and has marked its guests if ``marked``."""
+    snapshot = fenced_setup(ago, fence_from=math.inf)
+    beat = replace(snapshot.heartbeats["n1"], armed=1 if marked else 0)
+    service = make_service(state=ServiceState.RECOVERY)
+    return replace(
+        snapshot,
+        arming=Arming(generation=1),
+        heartbeats={**snapshot.heartbeats, "n1": beat},
+        services={SID: service},
+        **fields,
+    )
+
+
+def test_a_node_of_which_the_lease_proves_nothing_is_cut_when_that_is_over() -> None:
+    assert orders(lost_while_disarmed(10.9)) == []
+    assert fences(lost_while_disarmed(11.1)) == []
+    (order,) = orders(lost_while_disarmed(11.1))
+    assert order.fencing.revision == 40
+    assert orders(lost_while_disarmed(11.1, marked=True)) == []
+    assert fences(lost_while_disarmed(11.1, marked=True))
+
+
+def test_devices_that_alone_can_free_the_guests_are_asked_again_now_and_then() -> None:
+    failed = {"stage": FenceStage.FAILED, "attempt": 2, "since": 1000.0}
+    assert orders(ordered(lost_while_disarmed(80.0, wall=1059.0), **failed)) == []
+    (again,) = orders(ordered(lost_while_disarmed(80.0, wall=1061.0), **failed))
+    assert again.fencing.attempt == 3
+    assert orders(ordered(lost_while_disarmed(80.0, wall=1061.0))) == []
+
+
 def test_a_confirmation_about_a_node_that_has_no_heartbeat_any_more_proves_nothing() -> None:
     snapshot = ordered(fenced_setup(), stage=FenceStage.CONFIRMED)
     assert fence_by_power(replace(snapshot, heartbeats={}), "n1") is None

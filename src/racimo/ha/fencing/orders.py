@@ -9,6 +9,9 @@ What makes a confirmation a proof, whatever the device, the network and the cloc
   its heartbeat is another one, and the confirmation proves nothing. If it came back and has shown no life, it has no
   lease; it cannot get one any more by what its dead incarnation still has on its way.
 
+A node that was lost while HA was disarmed has not marked its guests for its guard since: the end of its lease proves
+nothing of them, and its devices are used when it is over, even if this observer never saw the node alive.
+
 So a late, lost or doubled order costs a reboot at most, and a device that is silent costs nothing: the lease runs on.
 """
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from racimo.ha.scene import guarded
 from racimo.ha.states import Fence, PowerOff
 from racimo.model.fence import FenceStage, Fencing
 from racimo.model.ha import ArmPhase, NodeHealth, NodeStatus, Requested, ServiceState
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 2
 """So often the devices are asked about one heartbeat; after that it is left to the lease."""
+
+AGAIN_S = 60.0
+"""Where the lease proves nothing, the devices are asked again so much later. Wall clock: it sets the pace alone."""
 
 PROOF = "power:"
 """How the proof of a node that was taken by its fence devices begins."""
@@ -41,14 +48,15 @@ def power_off(snapshot: Snapshot, name: str, now: float) -> PowerOff | None:
         return None
     if snapshot.arming.phase is ArmPhase.DISARMED:
         return None
-    if not sighting.fence_from <= now < sighting.expires:
+    blocked = now >= sighting.expires and not guarded(snapshot, name)
+    if not blocked and not sighting.fence_from <= now < sighting.expires:
         return None
     if not _may_be_cut(snapshot, name, heartbeat):
         return None
     before = snapshot.fencings.get(name)
     attempt = 1
     if before is not None and before.revision == sighting.revision:
-        if not _again(snapshot, before, now):
+        if not _again(snapshot, before, now) and not (blocked and _again_later(snapshot, before)):
             return None
         attempt = before.attempt + 1
     why = f"{name} is to lose its power: nothing new seen of it for {now - sighting.since:.1f} s"
@@ -93,6 +101,11 @@ def _again(snapshot: Snapshot, before: Fencing, now: float) -> bool:
     return before.by != snapshot.node and (before.by not in snapshot.heartbeats or by is None or now >= by.suspect)
 
 
+def _again_later(snapshot: Snapshot, before: Fencing) -> bool:
+    """Nothing but the devices can free the guests: they are asked now and then until they answer."""
+    return before.stage is FenceStage.FAILED and not 0 <= snapshot.wall - before.since < AGAIN_S
+
+
 def fence_by_power(snapshot: Snapshot, name: str) -> Fence | None:
     """Proof A: the devices confirmed that the power is off, and the heartbeat that it is about is still the last."""
     sighting, heartbeat = snapshot.sightings.get(name), snapshot.heartbeats.get(name)
@@ -106,5 +119,7 @@ def fence_by_power(snapshot: Snapshot, name: str) -> Fence | None:
     why = f"{name}'s power is off: {fencing.why}"
     about = f"incarnation {heartbeat.incarnation} at sequence {heartbeat.sequence}"
     proof = f"{PROOF} {fencing.why}, asked by {fencing.by} in term {fencing.term} after {about}"
-    status = NodeStatus(node=name, health=NodeHealth.FENCE, why=why, proof=proof, since=snapshot.wall)
+    status = NodeStatus(
+        node=name, health=NodeHealth.FENCE, why=why, proof=proof, since=snapshot.wall, armed=heartbeat.armed
+    )
     return Fence(name, fencing.revision, status, why)
