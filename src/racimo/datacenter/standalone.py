@@ -13,6 +13,7 @@ from racimo.datacenter.open_store import open_sqlite
 from racimo.errors import AlreadyExists
 from racimo.model.datacenter import Datacenter
 from racimo.model.node import Node, NodeFacts
+from racimo.model.notification import DEFAULT_MATCHER, MAIL_TO_ROOT
 from racimo.model.storage import Storage
 from racimo.store.layout import Layout
 
@@ -59,7 +60,7 @@ async def initialise(host: Host, request: InitRequest) -> Identity:
 
 
 async def write_first_records(host: Host, store: Store, request: InitRequest, address: str) -> Identity:
-    """Datacenter, authority, node and storage, each only if it is not there yet."""
+    """Datacenter with its first notifications, authority, node and storage, each only if it is not there yet."""
     layout = Layout(store)
     nodes = await layout.nodes.records()
     node = nodes[0] if nodes else None
@@ -70,7 +71,13 @@ async def write_first_records(host: Host, store: Store, request: InitRequest, ad
         node = Node(name=request.name, id=new_id(), address=address, joined=host.now(), facts=request.facts)
         await layout.nodes.create(node.name, node)
     if await layout.datacenter.find(SETTINGS) is None:
-        await layout.datacenter.create(SETTINGS, Datacenter(id=new_id(), name=request.name, created=host.now()))
+        settings = Datacenter(id=new_id(), name=request.name, created=host.now())
+        puts = [
+            layout.datacenter.put(SETTINGS, settings),
+            layout.notification_targets.put(MAIL_TO_ROOT.name, MAIL_TO_ROOT),
+            layout.matchers.put(DEFAULT_MATCHER.name, DEFAULT_MATCHER),
+        ]
+        await store.txn([layout.datacenter.absent(SETTINGS)], puts)
     datacenter = await layout.datacenter.get(SETTINGS)
     if await layout.authority.find(CA) is None:
         await layout.authority.create(CA, new_authority(datacenter.id, datacenter.name, host.now()))

@@ -45,6 +45,14 @@ class EventType(StrEnum):
     TEST = "test"
 
 
+class Origin(StrEnum):
+    """Who made a target or a matcher. Names are those of the Proxmox VE API."""
+
+    BUILTIN = "builtin"
+    MODIFIED = "modified-builtin"
+    USER = "user-created"
+
+
 class MatchMode(StrEnum):
     """Whether one of a matcher's conditions is enough."""
 
@@ -62,6 +70,8 @@ class Target(Record):
 
     name: str
     kind: TargetKind
+    origin: Origin = Origin.USER
+    """``BUILTIN``: as the datacenter was made with it; passed over where the node has no mail program."""
     disable: bool = False
     comment: str = ""
     mailto: tuple[str, ...] = ()
@@ -88,6 +98,7 @@ class Matcher(Record):
     """Which messages go to which targets. One without conditions matches all."""
 
     name: str
+    origin: Origin = Origin.USER
     targets: tuple[str, ...] = ()
     severities: tuple[Severity, ...] = ()
     """Any of these; empty: no condition."""
@@ -150,3 +161,13 @@ class TargetState(Record):
     """The node that tried."""
     since: float = 0.0
     """When it began to be so, in seconds since the epoch; for people only."""
+
+
+MAIL_TO_ROOT = Target(
+    name="mail-to-root", kind=TargetKind.SENDMAIL, origin=Origin.BUILTIN, mailto=("root",),
+    comment="root's mail, by the mail program of the node that sends",
+)  # fmt: skip
+DEFAULT_MATCHER = Matcher(
+    name="default-matcher", origin=Origin.BUILTIN, targets=(MAIL_TO_ROOT.name,), comment="Everything, to root's mail"
+)
+"""What a new datacenter begins with. To be changed, switched off or removed like any other."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from racimo.errors import RacimoError
 from racimo.model.notification import TargetKind
-from racimo.notification.sendmail import hand_to_sendmail
+from racimo.notification.sendmail import PROGRAM, hand_to_sendmail
 from racimo.notification.smtp import send_by_smtp
 from racimo.notification.undelivered import Undelivered
 from racimo.notification.webhook import call_webhook
@@ -36,8 +36,8 @@ class Delivery:
     Here alone a target's secrets are in the clear.
     """
 
-    def __init__(self, datacenter: Callable[[], str], host: str, sealing: Sealing) -> None:
-        self.datacenter, self.host, self.sealing = datacenter, host, sealing
+    def __init__(self, datacenter: Callable[[], str], host: str, sealing: Sealing, sendmail: str = PROGRAM) -> None:
+        self.datacenter, self.host, self.sealing, self.sendmail = datacenter, host, sealing, sendmail
 
     async def __call__(self, message: Message, target: Target) -> None:
         try:
@@ -51,9 +51,10 @@ class Delivery:
                 case TargetKind.WEBHOOK:
                     await call_webhook(message, target, TRY_S)
                 case TargetKind.SENDMAIL:
-                    await hand_to_sendmail(message, target, self.datacenter(), self.host, TRY_S)
+                    await hand_to_sendmail(message, target, self.datacenter(), self.host, TRY_S, self.sendmail)
         except Undelivered as failure:
-            raise Undelivered(without_secrets(failure.why, target), refused=failure.refused) from None
+            why = without_secrets(failure.why, target)
+            raise Undelivered(why, refused=failure.refused, passed_over=failure.passed_over) from None
         except ValueError as error:  # an address or a header that is none
             raise Undelivered(without_secrets(str(error), target), refused=True) from None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from racimo.errors import StoreError
-from racimo.model.notification import TargetState
+from racimo.model.notification import Origin, TargetState
 from racimo.notification.undelivered import Undelivered
 from racimo.store.mirror import MirroredCollection
 
@@ -109,6 +109,9 @@ class Post:
             self._busy.discard(name)
 
     def _is_given_up(self, message: Message, name: str, failure: Undelivered, tries: int) -> bool:
+        if failure.passed_over:
+            log.info("a notification is not sent by default", title=message.title, target=name, why=failure.why)
+            return True
         refused, old = failure.refused and tries >= REFUSALS, self._wall() - message.at > GIVE_UP_S
         if refused or old:
             log.error("a notification is given up", title=message.title, target=name, why=failure.why, tries=tries)
@@ -172,7 +175,10 @@ class Post:
         if before == why:
             return
         if why:
-            log.warning("a target of notifications does not take them", target=name, why=why)
+            target = self._targets.find(name)
+            by_default = target is not None and target.record.origin is Origin.BUILTIN
+            write = log.info if by_default else log.warning
+            write("a target of notifications does not take them", target=name, why=why)
         elif before:
             log.info("a target of notifications takes them again", target=name)
         state = TargetState(target=name, ok=not why, why=why, by=self.node, since=self._wall())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from racimo.model.notification import Origin
 from racimo.notification.mail import as_mail
 from racimo.notification.undelivered import Undelivered
 
@@ -26,7 +27,8 @@ async def hand_to_sendmail(
         )
     except OSError as error:
         raise Undelivered(
-            f"{program}: {error.strerror}; install a mail program, such as postfix or msmtp-mta"
+            f"{program} on {host}: {error.strerror}; install a mail program, such as postfix or msmtp-mta",
+            passed_over=target.origin is Origin.BUILTIN,
         ) from error
     try:
         async with asyncio.timeout(timeout):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from racimo.errors import AlreadyExists, BadParameter, Conflict, NotFound
-from racimo.model.notification import EventType, Message, Severity, TargetKind
+from racimo.model.notification import EventType, Matcher, Message, Origin, Severity, Target, TargetKind
 from racimo.model.record import Record
 from racimo.notification.calendar import parse_span
 from racimo.notification.matching import parse_field
@@ -17,13 +17,14 @@ from racimo.notification.template import check
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from racimo.model.notification import Matcher, Target, TargetState
+    from racimo.model.notification import TargetState
     from racimo.notification.delivery import Deliver
     from racimo.store.collection import Collection
     from racimo.store.layout import Layout
     from racimo.store.sealing import Sealing
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T", Matcher, Target)
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{1,63}")
 ADDRESS = re.compile(r"[^\s@,;<>\x00-\x1f]+@[^\s@,;<>\x00-\x1f]+|[a-z_][a-z0-9_-]*")
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -82,7 +83,7 @@ class NotificationSettings:
 
         def changed(target: Target) -> Target:
             opened = self._sealing.open_what_opens(key, target)
-            new = change(opened)
+            new = _by_hand(change(opened))
             check_target(new)
             return self._sealing.seal_record(key, new, before=target, opened=opened)
 
@@ -132,7 +133,7 @@ class NotificationSettings:
     async def change_matcher(self, name: str, change: Callable[[Matcher], Matcher]) -> None:
         """``change`` must be pure."""
         await self._check_matcher(change(await self.matcher(name)))
-        await self._layout.matchers.update(name, change)
+        await self._layout.matchers.update(name, lambda matcher: _by_hand(change(matcher)))
 
     async def remove_matcher(self, name: str) -> None:
         """Its targets stay."""
@@ -156,6 +157,11 @@ class NotificationSettings:
             problems["match-calendar"] = str(error)
         if problems:
             raise BadParameter(problems)
+
+
+def _by_hand(record: T) -> T:
+    """What a person has changed is not as it was built in any more."""
+    return replace(record, origin=Origin.MODIFIED) if record.origin is Origin.BUILTIN else record
 
 
 async def _create(collection: Collection[R], name: str, record: R, what: str) -> None:

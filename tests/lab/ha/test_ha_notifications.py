@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ha_lab import SID, until
 
+from racimo.datacenter.backup import read_backup
 from racimo.lab.datacenter import api
 
 if TYPE_CHECKING:
@@ -21,10 +23,13 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
 PATH, PORT, HEARD = "/cluster/notifications", 8099, "run/heard"
+TOKEN = "grapes-4711"
 RECEIVER = f"""
 import http.server
 class Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
+        if self.headers["Authorization"] != "Bearer {TOKEN}":
+            self.send_response(401); self.end_headers(); return
         body = self.rfile.read(int(self.headers["Content-Length"]))
         open("/{HEARD}", "ab").write(body + b"\\n")
         self.send_response(204); self.end_headers()
@@ -34,10 +39,14 @@ http.server.HTTPServer(("", {PORT}), Hook).serve_forever()
 
 @asynccontextmanager
 async def receiver(on: LabNode, asked: LabNode) -> AsyncIterator[None]:
-    """A webhook on a node, that gets what is said of fences and recoveries."""
+    """A webhook on a node, that gets what is said of fences and recoveries, and takes only who knows the token."""
     await on.succeed("systemd-run", "--unit=hook", "--collect", "/usr/bin/python3", "-c", RECEIVER)
     async with api(asked) as client:
-        await client.post(f"{PATH}/endpoints/webhook", name="hook", url=f"http://{on.address()}:{PORT}/")
+        header, secret = (base64.b64encode(text.encode()).decode() for text in ("Bearer {{ secrets.token }}", TOKEN))
+        await client.post(
+            f"{PATH}/endpoints/webhook", name="hook", url=f"http://{on.address()}:{PORT}/",
+            header=[f"name=Authorization,value={header}"], secret=[f"name=token,value={secret}"],
+        )  # fmt: skip
         await client.post(
             f"{PATH}/matchers", name="hook", target="hook", **{"match-field": "exact:type=fencing,recovery"}
         )
@@ -73,6 +82,10 @@ async def test_a_fence_of_the_managers_node_is_heard_once_and_once_that_it_is_ba
         assert {message["about"] for message in heard if message["over"]} == begun
         assert manager.name not in {message["node"] for message in heard}
         async with api(on) as client:
-            (target,) = await client.get(f"{PATH}/targets")  # type: ignore[misc]
-        assert target["state"] == "ok"  # type: ignore[index,call-overload]
+            targets = {target["name"]: target for target in await client.get(f"{PATH}/targets")}  # type: ignore
+            backup = await client.post("/racimo/backup")
+        assert targets["hook"]["state"] == "ok"
+        assert "install a mail program" in targets["mail-to-root"]["why"]  # the built-in one: these nodes have none
+        path = on.files / str(backup).removeprefix("/")
+        assert TOKEN.encode() not in b"".join(read_backup(path).records.values())
     await three.assert_sound()

@@ -60,6 +60,9 @@ async def test_a_new_node_stands_alone_and_is_found_again_after_a_restart(tmp_pa
         assert [storage["storage"] for storage in storages] == ["local"]
         status = await client.get("/cluster/status")
         assert [entry["type"] for entry in status] == ["node"]
+        targets = await client.get("/cluster/notifications/targets")
+        assert [(target["name"], target["origin"]) for target in targets] == [("mail-to-root", "builtin")]
+        assert (await client.get("/cluster/notifications/matchers"))[0]["target"] == ["mail-to-root"]
 
 
 @pytest.mark.root

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from racimo.model.paths import NodePaths
 from racimo.notification.delivery import Delivery
 from racimo.notification.notifier import Notifier
 from racimo.notification.post import Post
+from racimo.notification.settings import NotificationSettings
 from racimo.notification.teller import Teller
 from racimo.store.layout import ROOT, Layout
 from racimo.store.memory import MemoryStore
@@ -28,7 +29,7 @@ from racimo.task.runner import TaskRunner
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 @dataclass
@@ -53,6 +54,7 @@ class World:
     stack: AsyncExitStack
     sealing: Sealing
     sender: str = "n1"
+    sendmail: str = "/nowhere/sendmail"
     speakers: dict[str, Speaker] = field(default_factory=dict)
 
     async def speaker(self, name: str) -> Speaker:
@@ -65,14 +67,35 @@ class World:
         self.stack.push_async_callback(tasks.close)
         teller = Teller(self.layout, mirror, name, time.time)
         sends = lambda: self.sender == name  # noqa: E731
-        post = Post(
-            self.layout, mirror, name, Delivery(lambda: "lab", name, self.sealing), sends, time.time, first_pause=0.05
-        )
+        post = Post(self.layout, mirror, name, self.delivery(name), sends, time.time, first_pause=0.05)
         speaker = Speaker(Notifier(teller, post, tasks, sends), teller, post, mirror, tasks)
         speaker.running = asyncio.create_task(speaker.notifier.run())
         self.speakers[name] = speaker
         self.stack.push_async_callback(self.silence, name)
         return speaker
+
+    def delivery(self, name: str) -> Delivery:
+        return Delivery(lambda: "lab", name, self.sealing, self.sendmail)
+
+    def settings(self, name: str) -> NotificationSettings:
+        return NotificationSettings(self.layout, self.delivery(name), name, time.time, self.sealing)
+
+    async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
+        """Look after each change of the store."""
+        import asyncio
+
+        changes = self.store.watch(ROOT, await self.store.revision())
+        async with asyncio.timeout(10), aclosing(changes):  # type: ignore[type-var]
+            while not await look():
+                await anext(changes)
+
+    async def until_quiet(self) -> None:
+        """Until something was said and nothing waits to be delivered."""
+
+        async def quiet() -> bool:
+            return bool(await self.layout.said.all()) and not await self.layout.messages.all()
+
+        await self.until(quiet)
 
     async def silence(self, name: str) -> None:
         """The node dies."""

@@ -323,7 +323,7 @@ async def quorum(context: Context, parameters: Parameters) -> dict[str, JsonValu
 
 def shown(target: Target) -> dict[str, JsonValue]:
     """A target without what is sealed: of headers and secrets the names alone."""
-    kind = {"name": target.name, "type": str(target.kind), "origin": "user-created"}
+    kind = {"name": target.name, "type": str(target.kind), "origin": str(target.origin)}
     rest: dict[str, JsonValue] = {"comment": target.comment} if target.comment else {}
     if target.disable:
         rest["disable"] = 1
@@ -345,7 +345,7 @@ def shown(target: Target) -> dict[str, JsonValue]:
 
 def _matcher(matcher: Matcher) -> dict[str, JsonValue]:
     found: dict[str, JsonValue] = {
-        "name": matcher.name, "origin": "user-created", "target": list(matcher.targets), "mode": str(matcher.mode),
+        "name": matcher.name, "origin": str(matcher.origin), "target": list(matcher.targets), "mode": str(matcher.mode),
         "match-severity": [str(severity) for severity in matcher.severities], "match-field": list(matcher.fields),
         "match-calendar": list(matcher.calendar), "invert-match": int(matcher.invert),
         "disable": int(matcher.disable), "comment": matcher.comment,
