@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
 from racimo.ha.simulate.mutations import MUTATIONS, Mutation, first_seed
 from racimo.ha.simulate.report import setup_json
@@ -29,12 +28,12 @@ def test_the_oracle_sees_each_deliberate_break(mutation: Mutation) -> None:
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_the_rules_as_they_are_stand_the_history_of_each_break(mutation: Mutation) -> None:
-    assert play(draw(SEEDS[mutation.name], mutation.kinds)).violations == ()
+    assert play(mutation.drawn(SEEDS[mutation.name])).violations == ()
 
 
 def test_a_history_that_breaks_a_rule_is_made_short_and_breaks_it_still() -> None:
     mutation = MUTATIONS[0]
-    whole = draw(SEEDS[mutation.name], mutation.kinds)
+    whole = mutation.drawn(SEEDS[mutation.name])
     short, result = shrink(whole, lambda setup: play(setup, mutation.make_ha))
     assert result.violations
     assert len(short.steps) <= 3 < len(whole.steps)

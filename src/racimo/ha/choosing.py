@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from racimo.model.storage import Storage
     from racimo.placement.pick import Nowhere, Picked
 
-WAITING = (ServiceState.QUEUED, ServiceState.REQUEST_START_BALANCE)
+WITHOUT_PLACE = (ServiceState.STOPPED, ServiceState.QUEUED, ServiceState.REQUEST_START_BALANCE)
+"""States in which a guest keeps no place on its node, unless it runs there all the same."""
 
 
 class Choosing:
@@ -84,6 +85,15 @@ class Choosing:
         if self._fleet is not None:
             self._fleet.place(sid, node)
 
+    def is_kept_out(self, sid: str, node: str) -> bool:
+        """Whether the guest keeps no place on ``node`` (open), and cannot have one: its memory is not free there, or
+        a guest that is kept apart from it has not left yet."""
+        fleet, at = self.fleet, self.fleet.index[node]
+        if at in fleet.places_of(sid):
+            return False
+        has, needs = fleet.machines[at].memory, fleet.demand(sid).memory
+        return bool(has and fleet.memory[at] + needs > has) or at in fleet.occupied(sid)
+
     def bound(self, sid: str) -> bool:
         """Whether any rule is about the guest."""
         return sid in self.rules.homes or sid in self.rules.together or sid in self.rules.apart
@@ -93,9 +103,7 @@ class Choosing:
         if sid in self._goes:
             return self._goes[sid]
         service = self.snapshot.services.get(sid)
-        if service is None or service.state is ServiceState.STOPPED:
-            return ""
-        if service.state in WAITING and not self._runs(sid):
+        if service is None or (service.state in WITHOUT_PLACE and not self._runs(sid)):
             return ""
         return service.target or service.node
 
@@ -185,9 +193,7 @@ class Choosing:
 
     def _nodes_of(self, sid: str, service: Service) -> tuple[str, ...]:
         """Where it runs or will run. One that waits to be placed is nowhere yet: it keeps nobody away."""
-        if service.state is ServiceState.STOPPED:
-            return ()
-        if service.state in WAITING and not self._runs(sid):
+        if service.state in WITHOUT_PLACE and not self._runs(sid):
             return ()
         return (service.node, service.target) if service.target else (service.node,)
 

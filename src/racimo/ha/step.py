@@ -144,7 +144,7 @@ class Step:
         away = own not in self.scene.open or own in (barred or {})
         if not away and not anew:
             misplaced = choosing.bound(self.sid) and choosing.misplaced(self.sid, own, failback=self.resource.failback)
-            if not misplaced:
+            if not misplaced and not choosing.is_kept_out(self.sid, own):
                 choosing.take(self.sid, own)
                 return self.command(ServiceState.REQUEST_START, why, **fields)
         if not self.proof_c():

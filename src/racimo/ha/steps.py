@@ -193,15 +193,19 @@ def _recovery(step: Step) -> Decision | None:
     """Its node is not fenced (any more): it is started there, or moved by proof C if that node is to be empty."""
     if not step.wanted:
         return step.command(ServiceState.REQUEST_STOP, f"it is wanted {step.resource.requested}")
-    if step.node in step.scene.open:
-        return step.command(ServiceState.REQUEST_START, f"{step.node} is back and still owns it")
+    choosing, owns = step.turn.choosing, f"{step.node} is back and still owns it"
+    back = step.node in step.scene.open
+    if back and not (step.proof_c() and choosing.misplaced(step.sid, step.node, failback=False)):
+        return step.command(ServiceState.REQUEST_START, owns)
     if step.node not in step.scene.online and not step.ended:
         return None
     if step.scene.may_come_up(step.node):
         return None
     if not step.proof_c():
-        return step.command(ServiceState.REQUEST_START, f"{step.node} is back and still owns it")
+        return step.command(ServiceState.REQUEST_START, owns)
     found = step.pick()
+    if isinstance(found, Picked) and found.node == step.node:
+        return step.command(ServiceState.REQUEST_START, owns)
     if isinstance(found, Picked):
         return step.move(found.node, f"{step.node} says that it is stopped; {found.why}", **CLEARED)
     return None

@@ -314,6 +314,7 @@ async def _repeat(world: World, host: Host, seconds: float) -> None:
     if not host.powered:
         return
     for vmid, epoch in commands:
+        world.overseer.by_hand.add(f"vm:{vmid}")
         try:
             await host.operations.start(vmid, epoch)
         except RacimoError as error:

@@ -59,6 +59,10 @@ class Judge:
                 return self.homes[each].nodes.get(node, -1)
         return -1
 
+    def is_bound(self, sid: str) -> bool:
+        """Whether any rule is about the guest."""
+        return bool(self.group(sid)) or sid in self.homes or any(sid in named for _, named in self.apart)
+
     # who is where
 
     def surely(self, sid: str) -> set[str]:
@@ -87,8 +91,8 @@ class Judge:
         where = self.surely if surely else self.perhaps
         return sum(self.memory(other) for other in self.witness.resources if other != sid and node in where(other))
 
-    def forbids(self, sid: str, node: str, *, surely: bool = True) -> str:
-        """Why the guest may not be given to the node; empty if it may. What is there already needs no room."""
+    def forbids(self, sid: str, node: str, *, surely: bool = True, room: bool = True) -> str:
+        """Why the guest may not be given to the node; empty if it may. ``room``: it needs memory that is free."""
         rule = self.strict_for(sid)
         if rule is not None and node not in rule.nodes:
             return f"{node} is not a node of the strict rule {rule.id}"
@@ -96,6 +100,8 @@ class Judge:
         for other, name in self.apart_from(sid):
             if other in self.witness.resources and node in where(other):
                 return f"{other} is on {node}, and rule {name} keeps them apart"
+        if not room:
+            return ""
         has, own = self.world.setup.nodes[node].memory, self.memory(sid)
         filled = self._filled(sid, node, surely=surely)
         if filled + own > has:

@@ -7,7 +7,7 @@ simulation alone, and reachable from nothing else.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from racimo.ha import scene
@@ -17,14 +17,17 @@ from racimo.ha.simulate.fences import SimulatedFences
 from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
 from racimo.ha.simulate.parts import SimulatedHa, SimulatedHolder
+from racimo.ha.simulate.policy_mutations import BalanceUnbounded, MaintenanceIgnored, MemoryIgnored, RulesIgnored
+from racimo.ha.simulate.rest import kinds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from racimo.ha.commit import Transaction
     from racimo.ha.heartbeat import Holder
     from racimo.ha.simulate.history import Result
     from racimo.ha.simulate.host import Host
+    from racimo.ha.simulate.setup import Setup
     from racimo.ha.simulate.world import World
     from racimo.ha.states import Decision, Fence, Move, Sighting
     from racimo.model.fence import DeviceAnswer, FenceDevice
@@ -45,6 +48,17 @@ class Mutation:
     make_ha: type[SimulatedHa] = SimulatedHa
     prepare: Callable[[World], None] = _as_it_is
     proof_skipped: bool = False
+    arranged: bool = False
+    """Whether rules, sizes and policies are drawn too."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the datacenter's options have to be for it."""
+    breaks: str = ""
+    """The number of the invariant that it has to be seen by; empty: any."""
+
+    def drawn(self, seed: int) -> Setup:
+        """The setup of ``seed`` that may show it."""
+        setup = draw(seed, self.kinds, arrange=self.arranged)
+        return replace(setup, options=replace(setup.options, **self.options))
 
 
 class _CredulousFences(SimulatedFences):
@@ -165,6 +179,8 @@ def _hasty_migration(world: World) -> None:
     world.halts_first = False
 
 
+MOVING = {"auto_rebalance": True, "threshold": 0.1, "hold": 1, "moves_per_hour": 1}
+
 MUTATIONS = (
     Mutation("no observer margin", ("isolation",), NoObserverMargin),
     Mutation("lease counted from the reply", ("late-answer-then-isolation",), LeaseFromReply),
@@ -179,6 +195,12 @@ MUTATIONS = (
     Mutation("migrated before the halt", ("ask-to-move",), prepare=_hasty_migration),
     Mutation("fence unconfirmed believed", ("fence-hangs", "fence-lies", "isolation"), CredulousFencing),
     Mutation("proof skipped", ("isolation", "pause"), proof_skipped=True),
+    Mutation("rules ignored", ("isolation", "maintenance"), RulesIgnored, arranged=True, breaks="7"),
+    Mutation("memory ignored", ("isolation", "maintenance", "crash"), MemoryIgnored, arranged=True, breaks="7"),
+    Mutation("maintenance ignored", ("maintenance", "isolation"), MaintenanceIgnored, arranged=True, breaks="7"),
+    Mutation(
+        "balance unbounded", ("isolation", "ask-to-move"), BalanceUnbounded, arranged=True, options=MOVING, breaks="10"
+    ),
 )
 
 
@@ -215,7 +237,7 @@ class ProofSkipped(SimulatedHa):
 
 def play_broken(mutation: Mutation, seed: int) -> Result:
     """The history of ``seed`` with the rule broken."""
-    setup = draw(seed, mutation.kinds)
+    setup = mutation.drawn(seed)
     if not mutation.proof_skipped:
         return play(setup, mutation.make_ha, mutation.prepare)
     with _no_proof():
@@ -224,4 +246,10 @@ def play_broken(mutation: Mutation, seed: int) -> Result:
 
 def first_seed(mutation: Mutation, seeds: Iterable[int]) -> int | None:
     """The first of ``seeds`` whose history shows the break; None if none does."""
-    return next((seed for seed in seeds if play_broken(mutation, seed).violations), None)
+    return next((seed for seed in seeds if is_seen(mutation, play_broken(mutation, seed))), None)
+
+
+def is_seen(mutation: Mutation, result: Result) -> bool:
+    """Whether an oracle that ought to see the break did."""
+    found = kinds_of(result.violations)
+    return mutation.breaks in found if mutation.breaks else bool(found)

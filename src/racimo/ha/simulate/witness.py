@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from racimo.model.ha import Arming, Heartbeat, ManagerTerm, NodeStatus, Resource, Service
+from racimo.model.ha import Arming, Heartbeat, Maintenance, ManagerTerm, NodeStatus, Resource, Service
 
 if TYPE_CHECKING:
     from racimo.ha.simulate.world import World
@@ -28,6 +28,13 @@ class Witness:
         self.statuses: dict[str, NodeStatus] = {}
         self.resources: dict[str, Resource] = {}
         self.arming: Arming | None = None
+        self.maintenance: dict[str, float] = {}
+        """Since when nodes are in maintenance, on the loop's clock."""
+        self.modes: dict[str, tuple[str, float]] = {}
+        """What the nodes say that they are about (``active``, ``reboot``…), and since when, on the loop's clock."""
+        self._commands: list[tuple[str, Service | None, Service]] = []
+        self._given: set[str] = set()
+        """What the change that is being looked at decided."""
         self._managers: dict[int, tuple[str, str]] = {}
         layout = world.layout
         self._look_of: dict[str, tuple[Collection[Any], Any] | None] = {}
@@ -39,6 +46,7 @@ class Witness:
             (layout.resources, self._resource),
             (layout.manager, self._manager),
             (layout.arming, self._arming),
+            (layout.maintenance, self._maintenance),
         ]
 
     def watch(self) -> None:
@@ -66,10 +74,17 @@ class Witness:
                 memo[key] = held
                 record = held.record
             look(event.key.removeprefix(collection.prefix), record)
+        if self._commands and self.world.writer:
+            for sid, old, new in self._commands:
+                self.world.overseer.look(sid, old, new, sid in self._given)
+        self._commands.clear()
+        self._given.clear()
 
     def _heartbeat(self, node: str, beat: Heartbeat | None) -> None:
         if beat is not None:
             self.heartbeats[node] = beat
+            if beat.mode != self.modes.get(node, ("", 0.0))[0]:
+                self.modes[node] = (beat.mode, self.world.loop.time())
             self.world.beats[node] = self.world.loop.time()
             self.world.hosts[node].failed_at = None
             return
@@ -99,6 +114,7 @@ class Witness:
             self.world.oracle.note("guest", sid, "is no longer managed")
             return
         self.services[sid] = service
+        self._commands.append((sid, old, service))
         if not service.why:
             self.world.oracle.violate(f"8 {sid} became {service.state} without a reason")
         if old is None or (old.state, old.node, old.why) != (service.state, service.node, service.why):
@@ -113,6 +129,7 @@ class Witness:
         self.owners[vmid] = guest
         if old is None or old.node == guest.node:
             return
+        self._given.add(guest.sid)
         if self.world.writer and self.world.writer != old.node:
             self.world.locked.discard(vmid)  # its owner is proven dead, and so is whoever held the lock there
         self.world.hosts[guest.node].given(vmid, guest.epoch)
@@ -157,6 +174,12 @@ class Witness:
 
     def _arming(self, _: str, arming: Arming | None) -> None:
         self.arming = arming
+
+    def _maintenance(self, node: str, maintenance: Maintenance | None) -> None:
+        if maintenance is None:
+            self.maintenance.pop(node, None)
+        else:
+            self.maintenance[node] = self.world.loop.time()
 
     def _decided(self, subject: str) -> None:
         """A decision about ``subject`` was committed: by whom?"""

@@ -16,6 +16,7 @@ from racimo.ha.simulate.loads import Loads, Measured
 from racimo.ha.simulate.loop import virtual_loop
 from racimo.ha.simulate.network import Network
 from racimo.ha.simulate.oracle import Oracle
+from racimo.ha.simulate.overseer import Overseer
 from racimo.ha.simulate.parts import SimulatedHa
 from racimo.ha.simulate.quorum import Quorum
 from racimo.ha.simulate.records import rule_record, write_records
@@ -66,6 +67,7 @@ class World:
         self.layout = Layout(self.quorum.store)
         self.witness = Witness(self)
         self.judge = Judge(self, [rule_record(rule) for rule in setup.rules])
+        self.overseer = Overseer(self)
         self.behaviour = Behaviour(setup)
         self.loads = Loads(setup)
         self.boot_s = 0.0
@@ -191,6 +193,7 @@ class World:
                 service = self.witness.services.get(sid)
                 state = f"{service.state}: {service.why}" if service else "not taken up"
                 self.oracle.violate(f"9 {sid} of {owner} should run, and runs on {runners or 'no node'} ({state})")
+        self.overseer.look_at_the_end()
         for task in self.tasks:
             if not task.end:
                 began = f"{task.began:.1f} s"

@@ -1,0 +1,60 @@
+"""Deliberate breaks of what HA promises beside safety: rules, memory, bounds. See ``mutations``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from racimo.ha.simulate.parts import SimulatedHa
+from racimo.placement.rules import RuleSet
+
+if TYPE_CHECKING:
+    from racimo.ha.simulate.host import Host
+    from racimo.ha.states import Snapshot
+    from racimo.ha.view import Records
+
+
+class _Misled(SimulatedHa):
+    """Its manager is shown something else than what is."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        real = self.manager.snapshot
+
+        def misled(view: Records, term: int | None = None) -> Snapshot:
+            return self.bend(real(view, term))
+
+        self.manager.snapshot = misled  # type: ignore[method-assign]
+
+    def bend(self, snapshot: Snapshot) -> Snapshot:
+        """What the manager is shown."""
+        raise NotImplementedError
+
+
+class RulesIgnored(_Misled):
+    """Its manager knows no rules."""
+
+    def bend(self, snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, rules=RuleSet())
+
+
+class MemoryIgnored(_Misled):
+    """Its manager takes every node for endless."""
+
+    def bend(self, snapshot: Snapshot) -> Snapshot:
+        nodes = {name: replace(node, facts=replace(node.facts, memory=0)) for name, node in snapshot.nodes.items()}
+        return replace(snapshot, nodes=nodes)
+
+
+class MaintenanceIgnored(_Misled):
+    """Its manager gives guests to nodes in maintenance."""
+
+    def bend(self, snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, maintenance={})
+
+
+class BalanceUnbounded(_Misled):
+    """Its manager moves guests for balance as often as it likes."""
+
+    def bend(self, snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, options=replace(snapshot.options, crs_moves_per_hour=1000))
