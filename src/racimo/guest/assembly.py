@@ -10,11 +10,16 @@ if TYPE_CHECKING:
 
     from racimo.guest.host import GuestLaunch
     from racimo.model.guest import Guest
+    from racimo.storage.volumes import Volumes
     from racimo.task.operation import Report
 
 
 class Assembly(Protocol):
     """Turns configurations into disks and QEMU command lines on this node."""
+
+    @property
+    def volumes(self) -> Volumes:
+        """The storages of this node."""
 
     async def allocate(
         self, vmid: int, config: Mapping[str, str], report: Report, undo: AsyncExitStack
@@ -24,8 +29,8 @@ class Assembly(Protocol):
         The result names real volumes, a pinned machine type and MAC addresses. Raises ``BadParameter``, ``Refused``.
         """
 
-    async def purge(self, vmid: int, config: Mapping[str, str], report: Report) -> None:
-        """Remove the guest's own volumes; those that are gone already are no error."""
+    async def purge(self, guest: Guest, report: Report) -> None:
+        """Remove the guest's own volumes, those of its snapshots too; those that are gone already are no error."""
 
     async def plan(self, guest: Guest, *, incoming: bool = False, cpu: str = "") -> GuestLaunch:
         """What to launch for ``guest`` here. For the target of a migration ``cpu`` is what the source runs with.

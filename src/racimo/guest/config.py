@@ -286,3 +286,23 @@ def _with_unused(old: GuestConfig, new: GuestConfig, removed: set[str]) -> dict[
         if drive.volume is not None and drive.file not in kept | given_up:
             mapping[next(free)] = drive.file
     return mapping
+
+
+def running_config(started: Mapping[str, str], wished: Mapping[str, str]) -> dict[str, str]:
+    """What a running guest runs with: as it was ``started``, with what of ``wished`` reaches it at once."""
+    now = {key: value for key, value in wished.items() if applies(key) is Applies.AT_ONCE}
+    rest = started or wished
+    return {**{key: value for key, value in rest.items() if applies(key) is not Applies.AT_ONCE}, **now}
+
+
+def kept_unused(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """``new`` with each disk of ``old`` that it lacks kept as ``unused<n>``."""
+    before, after = parse_config(old), parse_config(new)
+    mapping = after.to_mapping()
+    known = {drive.file for drive in (*after.drives.values(), *after.unused.values())}
+    free = (f"unused{index}" for index in range(FAMILIES["unused"].count or 0) if f"unused{index}" not in mapping)
+    for drive in (*before.disks.values(), *before.unused.values()):
+        if drive.volume is not None and drive.file not in known:
+            known.add(drive.file)
+            mapping[next(free)] = drive.file
+    return mapping

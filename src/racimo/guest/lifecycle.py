@@ -16,6 +16,7 @@ from racimo.errors import Conflict, OperationFailed, RacimoError, Refused, Store
 from racimo.guest.busy import Busy
 from racimo.guest.config import apply_change, parse_config
 from racimo.guest.marks import Marks
+from racimo.guest.memory_file import load_memory
 from racimo.guest.records import GuestRecords
 from racimo.guest.shutdown import shut_down
 from racimo.guest.unbroken import unbroken
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from racimo.guest.assembly import Assembly
     from racimo.guest.host import GuestHost, GuestLaunch, GuestStatus
+    from racimo.guest.memory_file import SavedMemory
     from racimo.guest.peer import Peer
     from racimo.guest.qemu.machine import Hypervisor
     from racimo.guest.records import GuestView
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SHUTDOWN_TIMEOUT = 60.0
+ROLLBACK = "rollback"
+"""A guest's ``lock`` while its disks go back to a snapshot: some may have, others may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,26 +127,38 @@ class Lifecycle:
                 )
             if view.ha:
                 await self.records.leave_ha(view)
-            await self.assembly.purge(vmid, view.guest.config, report)
+            await self.assembly.purge(view.guest, report)
             await self.records.remove(view)
             await self.host.forget(vmid, logs=True)
             report.log(f"guest {vmid} was destroyed")
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    async def start(self, vmid: int, report: Report, *, epoch: int | None = None) -> None:
-        """Start a stopped guest of this node. What goes wrong before it runs is undone."""
+    async def start(
+        self, vmid: int, report: Report, *, epoch: int | None = None, memory: SavedMemory | None = None
+    ) -> None:
+        """Start a stopped guest of this node, or with ``memory`` let it go on. What fails before it runs is undone."""
         async with self.busy.hold(vmid):
             view = await self._stopped(vmid, epoch)
             config = parse_config(view.guest.config)
             if config.template:
                 raise Refused(f"Guest {vmid} is a template", why="templates never run", todo="Clone it")
+            if config.lock == ROLLBACK:
+                raise Conflict(
+                    f"Guest {vmid} is locked (rollback)",
+                    why="a rollback was cut off, so its disks may be of different times",
+                    todo=f"Repeat it: racimo guest rollback {vmid} SNAPSHOT",
+                )
             lease = self.require_lease(view)
-            plan = await self.assembly.plan(view.guest)
-            launch = replace(plan, config=view.guest.config, incarnation=lease)
+            plan = await self.assembly.plan(
+                view.guest, incoming=memory is not None, cpu=memory.cpu if memory is not None else ""
+            )
+            launch = replace(plan, config=view.guest.config, incarnation=lease, incoming=False)
             view = await self._enter_or_doubt(view, RunState.STARTING)
             try:
                 await self.launch(view, launch)
+                if memory is not None:
+                    await load_memory(await self.host.monitor(vmid), memory.path)
                 if not config.freeze:
                     await self.host.cont(vmid)
             except BaseException as error:

@@ -18,7 +18,7 @@ from racimo.guest.host import GuestLaunch
 from racimo.guest.network import Tap, demand_bridge
 from racimo.guest.qemu.command_line import Launch, command_line, tap_name
 from racimo.guest.qemu.machine import pin_machine
-from racimo.storage.base import BlockSource
+from racimo.storage.base import BlockSource, VolumeId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ class NodeAssembly:
     """``Assembly`` over this node's storages and its QEMU."""
 
     def __init__(self, volumes: Volumes, hypervisor: Hypervisor, paths: NodePaths, node: str, memory: int) -> None:
-        self._volumes, self.hypervisor, self._paths, self._node = volumes, hypervisor, paths, node
+        self.volumes, self.hypervisor, self._paths, self._node = volumes, hypervisor, paths, node
         self._memory = memory
         """Bytes of the node's memory."""
 
@@ -61,17 +61,13 @@ class NodeAssembly:
         drives = {key: await self._provide(vmid, key, drive, report, undo) for key, drive in checked.drives.items()}
         return replace(checked, drives=drives).to_mapping()
 
-    async def purge(self, vmid: int, config: Mapping[str, str], report: Report) -> None:
+    async def purge(self, guest: Guest, report: Report) -> None:
         """See ``Assembly.purge``. Only volumes that carry the guest's number are removed."""
-        checked = parse_config(config)
-        for drive in (*checked.drives.values(), *checked.unused.values()):
-            volume = drive.volume
-            if volume is None:
-                continue
+        for volume in sorted(guest_volumes(guest)):
             try:
-                if (await self._volumes.volume(volume)).vmid != vmid:
+                if (await self.volumes.volume(volume)).vmid != guest.vmid:
                     continue
-                await self._volumes.delete(volume)
+                await self.volumes.delete(volume)
             except NotFound:
                 report.log(f"the volume {volume} is gone already")
             else:
@@ -90,7 +86,7 @@ class NodeAssembly:
                 files[SEED] = seed_image(cloud_init_seed(config, guest.vmid))
                 blocks[key] = BlockSource(format="raw", protocol={"driver": "file", "filename": str(run / SEED)})
             elif drive.volume is not None:
-                blocks[key] = await self._volumes.block(drive.volume)
+                blocks[key] = await self.volumes.block(drive.volume)
         launch = Launch(
             vmid=guest.vmid,
             node=self._node,
@@ -114,7 +110,7 @@ class NodeAssembly:
     async def local_volumes(self, config: Mapping[str, str]) -> tuple[str, ...]:
         """See ``Assembly.local_volumes``."""
         volumes = [drive.volume for drive in parse_config(config).drives.values()]
-        return tuple(str(volume) for volume in volumes if volume and not self._volumes.is_shared(volume))
+        return tuple(str(volume) for volume in volumes if volume and not self.volumes.is_shared(volume))
 
     async def renumber(self, guest: Guest, vmid: int) -> Guest:
         """A stopped guest's record under another number, its own volumes renamed to fit."""
@@ -122,8 +118,8 @@ class NodeAssembly:
         drives = {}
         for key, drive in config.drives.items():
             volume = drive.volume
-            own = volume is not None and (await self._volumes.volume(volume)).vmid == guest.vmid
-            drives[key] = replace(drive, file=str(await self._volumes.give(volume, vmid))) if own and volume else drive
+            own = volume is not None and (await self.volumes.volume(volume)).vmid == guest.vmid
+            drives[key] = replace(drive, file=str(await self.volumes.give(volume, vmid))) if own and volume else drive
         return replace(guest, vmid=vmid, config=replace(config, drives=drives).to_mapping())
 
     async def _provide(self, vmid: int, key: str, drive: Drive, report: Report, undo: AsyncExitStack) -> Drive:
@@ -135,21 +131,21 @@ class NodeAssembly:
             return await self._existing(vmid, key, drive)
         if drive.import_from:
             report.log(f"{key}: importing {drive.import_from} to {storage}")
-            volume = await self._volumes.import_image(
+            volume = await self.volumes.import_image(
                 storage, vmid, drive.import_from, image_format=drive.format,
                 progress=lambda done: report.progress(done, f"{key}: importing"),
             )  # fmt: skip
         else:
-            volume = await self._volumes.allocate(storage, vmid, size, image_format=drive.format)
-        undo.push_async_callback(partial(self._volumes.delete, volume))
-        made = await self._volumes.volume(volume)
+            volume = await self.volumes.allocate(storage, vmid, size, image_format=drive.format)
+        undo.push_async_callback(partial(self.volumes.delete, volume))
+        made = await self.volumes.volume(volume)
         report.log(f"{key}: made {volume}, {made.size >> 20} MiB")
         return replace(drive, file=str(volume), size=made.size, import_from=None, format=None)
 
     async def _existing(self, vmid: int, key: str, drive: Drive) -> Drive:
         if drive.volume is None:
             return drive
-        found = await self._volumes.volume(drive.volume)
+        found = await self.volumes.volume(drive.volume)
         if found.vmid is not None and found.vmid != vmid:
             raise BadParameter({key: f"{drive.volume} belongs to guest {found.vmid}"}, todo="Choose another volume")
         return drive if drive.is_cdrom else replace(drive, size=found.size)
@@ -172,3 +168,13 @@ class NodeAssembly:
         for tap in taps:
             await demand_bridge(tap, self._node)
         return taps
+
+
+def guest_volumes(guest: Guest) -> set[VolumeId]:
+    """Every volume that a guest's record names: of its configuration, what is unused, and of its snapshots."""
+    found = {VolumeId.parse(section.vmstate) for section in guest.snapshots.values() if section.vmstate}
+    for mapping in (guest.config, *(section.config for section in guest.snapshots.values())):
+        config = parse_config(mapping)
+        drives = (*config.drives.values(), *config.unused.values())
+        found |= {drive.volume for drive in drives if drive.volume is not None}
+    return found

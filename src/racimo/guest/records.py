@@ -178,7 +178,11 @@ class GuestRecords:
 
     async def configure(self, view: GuestView, config: dict[str, str]) -> GuestView:
         """Replace the configuration, if nobody wrote the guest since ``view``. Raises ``Conflict``."""
-        guest, guests = replace(view.guest, config=config), self.layout.guests
+        return await self.rewrite(view, replace(view.guest, config=config))
+
+    async def rewrite(self, view: GuestView, guest: Guest) -> GuestView:
+        """Replace the guest's record, but not its owner, if nobody wrote it since ``view``. Raises ``Conflict``."""
+        guests = self.layout.guests
         revision = await self.layout.store.txn([view.held.compare], [guests.put(guest.vmid, guest, view.held)])
         if revision is None:
             raise Conflict(

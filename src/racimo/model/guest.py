@@ -16,6 +16,33 @@ def guest_sid(vmid: int) -> str:
     return f"vm:{vmid}"
 
 
+class SnapshotState(StrEnum):
+    """How far a snapshot is."""
+
+    DONE = "done"
+    PREPARE = "prepare"
+    """It is being taken, or that was cut off: it cannot be used."""
+    DELETE = "delete"
+    """It is being deleted, or that was cut off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A guest as it was: a section of its record. ``parent`` is the snapshot that it came after.
+
+    ``snaptime`` in seconds since the epoch. With saved memory ``vmstate`` is the volume that holds it, and ``cpu``
+    QEMU's ``-cpu`` at that time.
+    """
+
+    config: dict[str, str]
+    parent: str = ""
+    description: str = ""
+    snaptime: int = 0
+    vmstate: str = ""
+    cpu: str = ""
+    state: SnapshotState = SnapshotState.DONE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest(Record):
     """One guest. ``node`` is the only node that may run it.
@@ -28,6 +55,9 @@ class Guest(Record):
     node: str
     epoch: int = 1
     config: dict[str, str] = field(default_factory=dict)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    parent: str = ""
+    """The snapshot that its present state came after; empty: of none."""
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from racimo.api.routes import (
     guest_console,
     guest_moves,
     guest_power,
+    guest_snapshots,
     guests,
     ha,
     ha_control,
@@ -27,7 +28,7 @@ from racimo.api.routes import (
 FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules, ha_fence, ha_control, notifications, sealing,
-    guest_agent,
+    guest_agent, guest_snapshots,
 )  # fmt: skip
 
 

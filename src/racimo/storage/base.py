@@ -56,6 +56,8 @@ class Capabilities:
     shared: bool = False
     """All its nodes see the same content."""
     snapshots: bool = False
+    snapshot_formats: tuple[str, ...] = ()
+    """The image formats that snapshots can be taken of: by the storage while stopped, by QEMU while running."""
     clones: bool = False
     """Linked clones: a new volume that shares its origin's data."""
     thin: bool = False
@@ -151,6 +153,18 @@ class Driver(Protocol):
 
     async def give(self, name: str, vmid: int) -> VolumeId:
         """Rename a disk image to the next free name of another guest. No QEMU may have it open."""
+
+    async def snapshots(self, name: str) -> tuple[str, ...]:
+        """The snapshots of a disk image, in use or not."""
+
+    async def snapshot(self, name: str, label: str) -> None:
+        """Take a snapshot of a disk image. No QEMU may have it open: else QEMU must take it."""
+
+    async def rollback(self, name: str, label: str) -> None:
+        """Take a disk image back to a snapshot, which stays. No QEMU may have it open."""
+
+    async def drop_snapshot(self, name: str, label: str) -> None:
+        """Delete a snapshot of a disk image. No QEMU may have it open: else QEMU must delete it."""
 
     async def delete(self, name: str) -> None:
         """Remove a volume for good."""

@@ -62,6 +62,8 @@ class Directory:
         preferred = self.options.get("format", "raw")
         return Capabilities(
             shared=self.definition.shared,
+            snapshots=True,
+            snapshot_formats=("qcow2",),
             thin=self.options.get("preallocation", "off") in {"off", "metadata"},
             content=frozenset(Content(kind) for kind in self.definition.content),
             formats=tuple(sorted(images.FORMATS, key=lambda name: name != preferred)),
@@ -337,6 +339,30 @@ class Directory:
         with contextlib.suppress(OSError):
             path.parent.rmdir()  # only if nothing is in it
         return given
+
+    async def snapshots(self, name: str) -> tuple[str, ...]:
+        """Those inside a qcow2 image; none of a raw one."""
+        found = await self.volume(name)
+        return (await images.image_info(self._where(name), found.format)).snapshots
+
+    async def snapshot(self, name: str, label: str) -> None:
+        """Inside the image, which must be qcow2."""
+        await self._change_snapshot(name, label, "-c")
+
+    async def rollback(self, name: str, label: str) -> None:
+        """The image is then what it was, its size included."""
+        await self._change_snapshot(name, label, "-a")
+
+    async def drop_snapshot(self, name: str, label: str) -> None:
+        """What only the snapshot held is free space inside the image."""
+        await self._change_snapshot(name, label, "-d")
+
+    async def _change_snapshot(self, name: str, label: str, action: str) -> None:
+        found = await self.volume(name)
+        if found.format not in self.capabilities.snapshot_formats:
+            raise Refused(f"{found.id} has no snapshots", why=f"it is {found.format}, not qcow2", todo="Convert it")
+        await self._unused(name, "changed")
+        await images.change_snapshot(self._where(name), action, label)
 
     async def delete(self, name: str) -> None:
         """Remove a volume that no QEMU has open; the guest's folder goes with its last image."""

@@ -46,6 +46,7 @@ class ImageInfo:
     used: int
     backing: str | None = None
     data_file: str | None = None
+    snapshots: tuple[str, ...] = ()
 
 
 async def image_info(path: Path, image_format: str | None = None) -> ImageInfo:
@@ -65,6 +66,7 @@ async def image_info(path: Path, image_format: str | None = None) -> ImageInfo:
         used=found.get("actual-size", 0),
         backing=found.get("backing-filename"),
         data_file=specific.get("data-file"),
+        snapshots=tuple(str(each["name"]) for each in found.get("snapshots", ())),
     )
 
 
@@ -93,6 +95,11 @@ async def convert_image(
 async def resize_image(path: Path, image_format: str, size: int) -> None:
     """Grow an image to ``size`` bytes."""
     await _run("resize", "-q", "-f", image_format, str(path), str(size))
+
+
+async def change_snapshot(path: Path, action: str, label: str) -> None:
+    """Take (``-c``), go back to (``-a``) or delete (``-d``) a snapshot inside a qcow2 image that nobody has open."""
+    await _run("snapshot", "-q", action, label, str(path))
 
 
 async def check_image(path: Path, image_format: str) -> int:

@@ -80,3 +80,18 @@ class ChildUnits:
             if child.returncode is None:
                 child.send_signal(signal.SIGKILL)
             await self.end(vmid)
+
+
+class Lines:
+    """A report that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+
+    warn = log
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        del fraction, text

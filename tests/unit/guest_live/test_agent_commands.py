@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from guest_parts import Lines
 
 from racimo.errors import BadParameter, Conflict, OperationFailed
 from racimo.guest.agent_commands import Agent
@@ -70,21 +71,6 @@ async def a_guest(place: Datacenter) -> GuestNode:
     node = await place.add("n1")
     await node.run(CreateGuest(vmid=100, config={"memory": "32"}))
     return node
-
-
-class Lines:
-    """A report that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def log(self, text: str) -> None:
-        self.lines.append(text)
-
-    warn = log
-
-    def progress(self, fraction: float, text: str = "") -> None:
-        del fraction, text
 
 
 async def test_what_the_agent_tells_comes_back_under_result(place: Datacenter) -> None:

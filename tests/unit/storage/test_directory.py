@@ -225,5 +225,6 @@ async def test_a_storage_without_disk_images_in_its_content_takes_none(tmp_path:
 async def test_capabilities_are_a_record(tmp_path: Path) -> None:
     found = a_directory(tmp_path, format="qcow2", preallocation="full").capabilities
     assert found.formats == ("qcow2", "raw")
-    assert (found.thin, found.shared, found.snapshots) == (False, False, False)
+    assert (found.thin, found.shared, found.snapshots) == (False, False, True)
+    assert found.snapshot_formats == ("qcow2",)
     assert found.content == {Content.IMAGES, Content.ISO, Content.IMPORT}

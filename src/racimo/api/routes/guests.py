@@ -113,8 +113,12 @@ async def create_guest(context: Context, parameters: NewGuest) -> Upid:
 )  # fmt: skip
 async def get_config(context: Context, parameters: OfGuest) -> dict[str, JsonValue]:
     """Its keys, and their digest. Numbers are numbers, as clients expect."""
-    guest = of_node(context, parameters)
-    config = parse_config(guest.config)
+    return shown_config(of_node(context, parameters).config)
+
+
+def shown_config(mapping: Mapping[str, str]) -> dict[str, JsonValue]:
+    """A configuration with its digest, without the password's hash."""
+    config = parse_config(mapping)
     typed: dict[str, JsonValue] = {
         key: int(value) if value.isdecimal() and key != "name" else value for key, value in config.to_mapping().items()
     }

@@ -152,6 +152,14 @@ class Monitor:
         except QMPError as error:
             raise MonitorLost(what, why=str(error)) from error
 
+    async def give_file(self, name: str, file: int) -> None:
+        """Hand an open file to QEMU, which knows it as ``name`` from then on. The caller closes its own end."""
+        try:
+            self._client.send_fd_scm(file)
+        except (OSError, QMPError, StateError) as error:
+            raise MonitorLost(f"{self.label} was not given a file", why=str(error)) from error
+        await self.execute("getfd", {"fdname": name})
+
     async def query(self, command: str, *, timeout: float = COMMAND_TIMEOUT) -> Mapping[str, Any]:
         """A command whose result is an object."""
         result = await self.execute(command, timeout=timeout)
