@@ -135,7 +135,8 @@ class HaNode:
         else:
             self._see(view.renewed, now)
         self._echo(now)
-        self._known.set()
+        if not self._known.is_set():
+            self._known.set()
 
     def _see(self, nodes: Iterable[str], now: float) -> None:
         for name in nodes:

@@ -68,6 +68,7 @@ class Manager:
         self._overtaken = 0
         self._resigned = False
         self._plain: dict[str, tuple[object, Mapping[str, Any]]] = {}
+        self._candidate = (-1, False)
         self._rules = RuleSet()
         self._rules_of: object = None
         self.loads: Callable[[], Mapping[str, Load]] = dict
@@ -177,6 +178,11 @@ class Manager:
 
     def _is_candidate(self) -> bool:
         """One of the first, and known to all: a heartbeat that does not name this node cannot be counted by it."""
+        if self._candidate[0] != self.view.news:
+            self._candidate = self.view.news, self._is_among_the_first()
+        return self._candidate[1]
+
+    def _is_among_the_first(self) -> bool:
         members = [
             held.record
             for name, held in self.view.nodes.items()

@@ -97,7 +97,7 @@ class View(Records):
         super().__init__()
         self.layout, self.clock = Layout(store), clock
         self._tables: list[_Table] = [_Table(name, getattr(self.layout, name), getattr(self, name)) for name in TABLES]
-        self._table_of: dict[str, _Table | None] = {}
+        self._place_of: dict[str, _Place | None] = {}
         self._copied = Records()
         self._changed = set(TABLES)
         """The tables that are others now than in the last copy."""
@@ -173,23 +173,21 @@ class View(Records):
                     news |= self._apply(event.key, event.value, event.revision)
                 self.revision = change.revision
                 if not news:
-                    beats = self.layout.heartbeats.prefix
-                    keys = (event.key for event in change.events)
-                    self.renewed = [key.removeprefix(beats) for key in keys if key.startswith(beats)]
+                    self.renewed = [place.name for event in change.events if (place := self._place_of[event.key])]
                 self._tell(news=news)
                 self.renewed = None
 
     def _apply(self, key: str, value: bytes | None, revision: int) -> bool:
         """Take one record over; whether there is anything new about it."""
-        if key not in self._table_of:
+        if key not in self._place_of:
             tables = (table for table in self._tables if key.startswith(table.collection.prefix))
-            self._table_of[key] = next(tables, None)
-        table = self._table_of[key]
-        if table is None:
+            places = (_Place(table, key.removeprefix(table.collection.prefix)) for table in tables)
+            self._place_of[key] = next(places, None)
+        place = self._place_of[key]
+        if place is None:
             return False
-        self._changed.add(table.name)
-        collection, records = table.collection, table.records
-        name = key.removeprefix(collection.prefix)
+        self._changed.add(place.table.name)
+        collection, records, name = place.table.collection, place.table.records, place.name
         if value is None:
             records.pop(name, None)
             return True
@@ -221,6 +219,14 @@ class _Table:
     name: str
     collection: Collection[Any]
     records: dict[str, Held[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the record of one key is kept, and under which name."""
+
+    table: _Table
+    name: str
 
 
 _life = attrgetter(*(part.name for part in fields(Heartbeat) if part.name not in ("sequence", "commit_ms")))

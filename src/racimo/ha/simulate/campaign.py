@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -96,13 +97,20 @@ def run_seeds(
         for seed in seeds:
             _add(campaign, tell(seed), progress)
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, initializer=_collect_seldom) as pool:
             for told in pool.map(tell, seeds, chunksize=max(1, min(16, count // workers // 4))):
                 _add(campaign, told, progress)
     campaign.broken = [
         _shortened(broken) if number < MOST_SHRUNK else broken for number, broken in enumerate(campaign.broken)
     ]
     return campaign
+
+
+def _collect_seldom() -> None:
+    """A history makes much garbage and keeps little; what was there before it stays for good."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 def _add(campaign: Campaign, told: Told, progress: Callable[[Told], None]) -> None:

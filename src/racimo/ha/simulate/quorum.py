@@ -225,9 +225,10 @@ class Quorum:
         """Whether some member that works passes messages to or from the node; one whose own store fails has none."""
         if not self.leader or not self.machines[node].store_works:
             return False
-        if not self.network.cut and not self.network.off:
+        network = self.network
+        if not network.cut and not network.off:
             return True
-        passes = self.network.passes
+        passes = network.passes
         return any(passes(node, member) if requests else passes(member, node) for member in self._working)
 
     def acknowledge(self) -> None:

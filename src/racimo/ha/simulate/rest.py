@@ -41,9 +41,13 @@ def settled(world: World) -> bool:
     return True
 
 
-def resting(services: Iterable[Service], now: float) -> bool:
-    """Whether no service is on its way to another state, or waits for its time (seconds of the wall clock)."""
-    return all(service.state in RESTING and service.not_before <= now for service in services)
+def resting(services: Iterable[Service], now: float, *, queued: bool = False) -> bool:
+    """Whether no service is on its way to another state, or waits for its time (seconds of the wall clock).
+
+    ``queued``: what waits in a queue waits for a node, not for others that start first.
+    """
+    states = (*RESTING, ServiceState.QUEUED) if queued else RESTING
+    return all(service.state in states and service.not_before <= now for service in services)
 
 
 def wanted(world: World) -> list[str]:

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from racimo.errors import RacimoError
+from racimo.ha.balancing import ROUND_S
 from racimo.ha.simulate.administration import put_right
 from racimo.ha.simulate.administrator import Administrator
 from racimo.ha.simulate.behaviour import Behaviour
@@ -36,11 +37,17 @@ if TYPE_CHECKING:
 
 Trap: TypeAlias = "Callable[[str, Host, Host], None]"
 
-QUIET_S = 8.0
+QUIET_S = 5.0
 """So long nothing new happens before a stretch counts as quiet."""
+
+ROUNDS_S = 2.5 * ROUND_S
+"""The same where guests are balanced: rounds in which something is found to do are written down, and two were not."""
 
 LONGEST_COUNT_S = 36.0
 """The same while a node shows no life and was not fenced: longer than the longest lease."""
+
+LOOK_S = 1.0
+"""How often it is asked whether the stretch is quiet."""
 
 MAX_VOTERS = 5
 
@@ -216,13 +223,13 @@ class World:
     def quiet(self) -> bool:
         """Whether each further second would be like the last, until the script goes on."""
         still = self.loop.time() - self.disturbed
-        if still < QUIET_S or self.setup.options.auto_rebalance or not self.network.fair():
+        if still < (ROUNDS_S if self.setup.options.auto_rebalance else QUIET_S) or not self.network.fair():
             return False
         if not self.quorum.leader or self.quorum.stalled or any(not task.end for task in self.tasks[-50:]):
             return False
         if any(host.wish or host.starved or host.late for host in self.hosts.values()):
             return False
-        if not resting(self.witness.services.values(), self.now()):
+        if not resting(self.witness.services.values(), self.now(), queued=still > LONGEST_COUNT_S):
             return False
         late = self.loop.time() - 3 * self.profile.beat
         if any(self.beats.get(node, 0.0) <= late for node in self.witness.heartbeats):
@@ -235,7 +242,7 @@ class World:
         coming = self.loop.next_in_script()
         if coming is not None and self.quiet():
             self.loop.skip_to(coming)
-        self.loop.call_later(2.0, self._skip)
+        self.loop.call_later(LOOK_S, self._skip)
 
     def news(self, key: str) -> None:
         """A record was committed."""
