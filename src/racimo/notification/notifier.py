@@ -40,8 +40,11 @@ PENDING = 10_000
 class Notifier:
     """One node's. What HA decides is told by the sender alone; of its tasks and its certificate each node itself."""
 
-    def __init__(self, teller: Teller, post: Post, tasks: TaskRunner, is_sender: Callable[[], bool]) -> None:
+    def __init__(
+        self, teller: Teller, post: Post, tasks: TaskRunner, is_sender: Callable[[], bool], gather_s: float = GATHER_S
+    ) -> None:
         self.teller, self.post, self._tasks, self._is_sender = teller, post, tasks, is_sender
+        self._gather_s = gather_s
         layout, self._mirror = teller.layout, teller.mirror
         self._statuses = MirroredCollection(self._mirror, layout.node_statuses)
         self._services = MirroredCollection(self._mirror, layout.services)
@@ -127,7 +130,7 @@ class Notifier:
             try:
                 async with asyncio.timeout(LOOK_S):
                     await self._news.wait()
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(self._gather_s)
             except TimeoutError:
                 self._whole = True
             self._news.clear()

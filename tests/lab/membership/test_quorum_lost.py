@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lab_talk import call, guest_row, racimo, refused, settled, standing_lab, until, verdict, well, written
+from listener import heard, listen
 from records import identity, members, mentions
 
 from racimo.lab.demo import create_guest
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from racimo.lab.lab import Lab
+    from racimo.lab.node import LabNode
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
-BOUND_S = 45.0
-"""Within this a change that cannot be written says so, on a busy machine."""
+BOUND_S, READ_S = 45.0, 20.0
+"""Within this a change that cannot be written says so, and a list is there, several at once on a busy machine."""
+LOST, BACK = "n1 does not reach a quorum", "There is a quorum again"
+
+
+async def told(node: LabNode, count: int) -> bool:
+    """Whether the webhook has heard this much."""
+    return len(heard(node)) >= count
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +51,7 @@ async def test_without_quorum_guests_go_on_reads_work_and_changes_say_why_not(la
         await call(n1, "post", f"/nodes/{node.name}/qemu/{vmid}/status/start")
         await written(lab, vmid, 2)
     await call(n1, "post", "/nodes/n3/qemu/101/status/stop")
+    await listen(n1, n1, "quorum")
     await together(n2.power_cut(), n3.power_cut())
 
     async def lost() -> bool:
@@ -51,11 +60,7 @@ async def test_without_quorum_guests_go_on_reads_work_and_changes_say_why_not(la
 
     await until("the loss of the quorum told", lost, 60)
     await written(lab, 100)
-    for words in (("guest", "list"), ("guest", "config", "100"), ("node", "list"), ("cluster", "status"), ("status",)):
-        began = time.monotonic()
-        await well(n1, *words)
-        assert time.monotonic() - began < 20, words
-
+    reads = (("guest", "list"), ("guest", "config", "100"), ("node", "list"), ("cluster", "status"), ("status",))
     changes = (
         ("guest", "create", "200", "--memory", "32", "--scsi0", "local:1"),
         ("guest", "set", "100", "memory=256"),
@@ -64,11 +69,21 @@ async def test_without_quorum_guests_go_on_reads_work_and_changes_say_why_not(la
         ("cluster", "join-info"),
         ("cluster", "remove", "n2"),
     )
-    for words in changes:
+
+    async def read(*words: str) -> None:
+        began = time.monotonic()
+        await well(n1, *words)
+        assert time.monotonic() - began < READ_S, words
+
+    async def change(*words: str) -> None:
         began = time.monotonic()
         said = await refused(n1, 5, *words)
         assert time.monotonic() - began < BOUND_S, words
         assert "quorum" in said.told or "store" in said.told, (words, said.told)
+
+    await together(*(read(*words) for words in reads))
+    await together(*(change(*words) for words in changes))
+    await until("the loss told by a webhook", lambda: told(n1, 1))
     assert not list((n1.files / "var/lib/racimo/images").glob("**/vm-200-*"))
     assert [process.node for process in guest_processes(lab, 100)] == ["n1"]
     await written(lab, 100)
@@ -84,6 +99,12 @@ async def test_one_survivor_goes_on_alone_and_the_lost_are_removed(lab: Lab) -> 
         return any(row.get("quorate") == 1 for row in await call(n1, "get", "/cluster/status"))
 
     await until("a quorum of one", quorate)
+    await until("its end told by the webhook", lambda: told(n1, 2))
+    lost, back = heard(n1)
+    assert [(each["title"], each["over"], each["type"]) for each in (lost, back)] == [
+        (LOST, False, "quorum"), (BACK, True, "quorum")
+    ]  # fmt: skip
+    assert "No answer from n2, n3" in lost["message"] and back["about"] == lost["id"]
     assert (await members(n1))["voters"] == [f"https://{n1.address()}:2380"]
     assert guest_processes(lab, 100) == running
     assert await settled(lab, n1, 100) == "n1"

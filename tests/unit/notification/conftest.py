@@ -68,7 +68,7 @@ class World:
         teller = Teller(self.layout, mirror, name, time.time)
         sends = lambda: self.sender == name  # noqa: E731
         post = Post(self.layout, mirror, name, self.delivery(name), sends, time.time, first_pause=0.05)
-        speaker = Speaker(Notifier(teller, post, tasks, sends), teller, post, mirror, tasks)
+        speaker = Speaker(Notifier(teller, post, tasks, sends, gather_s=0.05), teller, post, mirror, tasks)
         speaker.running = asyncio.create_task(speaker.notifier.run())
         self.speakers[name] = speaker
         self.stack.push_async_callback(self.silence, name)

@@ -134,7 +134,7 @@ async def test_a_failed_task_is_said_once_until_it_works_again(world: World) -> 
         for troubles in (["the disk is full"], ["the disk is full"], [], []):
             upid = first.tasks.submit(Fails(), troubles)
             await first.tasks.wait(upid, 5)
-            await asyncio.sleep(0.6)  # longer than what is gathered into one message
+            await asyncio.sleep(0.15)  # longer than what is gathered into one message
         assert await chat.has(2) == ["Task backup of n1 failed on n1", "Task backup of n1 works again"]
         await until_quiet(world)
         assert len(chat.got) == 2
