@@ -14,6 +14,8 @@ from racimo.model.guest import RunState, Runtime
 from racimo.store.layout import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from process_oracle import Oracle
     from world import World
 
@@ -140,7 +142,7 @@ class SimOperations:
             self.node.end(vmid, "stopped")
             await self._runtime(vmid, epoch, RunState.STOPPED)
 
-    async def migrate(self, vmid: int, epoch: int, target: str, live: bool) -> None:
+    async def migrate(self, vmid: int, epoch: int, target: str, live: bool, given_up: Callable[[], bool]) -> None:
         other = self.node.world.nodes[target]
         async with self._lock(vmid):
             await self._late()

@@ -203,6 +203,8 @@ class Agent:
             except TimeoutError:
                 return f"{command} did not end within {LIMIT_S[command]:g} s"
             except RacimoError as error:
+                if command == "migrate" and self.holder.gave_up:
+                    return f"the time set for its node's shutdown is over ({error})"
                 return str(error)
             await self.clock.sleep(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
@@ -219,7 +221,10 @@ class Agent:
         elif command == "stop":
             await self.operations.stop(vmid, service.epoch)
         else:
-            await self.operations.migrate(vmid, service.epoch, service.target, live=True)
+            holder = self.holder
+            await self.operations.migrate(
+                vmid, service.epoch, service.target, live=True, given_up=lambda: holder.gave_up
+            )
 
     async def report_health(self, service: Service, command: str, error: str) -> None:
         """Tell the manager how the guest's application is; see ``Health``."""

@@ -9,10 +9,18 @@ import aiohttp
 from racimo.errors import OperationFailed, Unreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 POLL_S = 20
 """How long one question for a task's end may wait for it."""
+LOOK_S = 2
+"""The same for a task that may be given up."""
+
+
+def never() -> bool:
+    """It is not given up."""
+    return False
 
 
 class NodeOperations(Protocol):
@@ -29,8 +37,11 @@ class NodeOperations(Protocol):
     async def stop(self, vmid: int, epoch: int) -> None:
         """Shut the guest down, by force in the end."""
 
-    async def migrate(self, vmid: int, epoch: int, target: str, live: bool) -> None:
-        """Move the guest to ``target``; afterwards the guest's record names it."""
+    async def migrate(
+        self, vmid: int, epoch: int, target: str, live: bool, given_up: Callable[[], bool] = never
+    ) -> None:
+        """Move the guest to ``target``; afterwards the guest's record names it. Cancelled if ``given_up`` comes to say
+        so before the guest was handed over."""
 
 
 class NodeClient:
@@ -46,9 +57,11 @@ class NodeClient:
     async def stop(self, vmid: int, epoch: int) -> None:
         await self._command(vmid, {"command": "stop", "epoch": epoch})
 
-    async def migrate(self, vmid: int, epoch: int, target: str, live: bool) -> None:
+    async def migrate(
+        self, vmid: int, epoch: int, target: str, live: bool, given_up: Callable[[], bool] = never
+    ) -> None:
         command = "migrate" if live else "relocate"
-        await self._command(vmid, {"command": command, "epoch": epoch, "target": target})
+        await self._command(vmid, {"command": command, "epoch": epoch, "target": target}, given_up)
 
     async def read(self, path: str) -> object:
         """What the API answers at ``path``."""
@@ -63,15 +76,17 @@ class NodeClient:
         if self._session is not None:
             await self._session.close()
 
-    async def _command(self, vmid: int, body: dict[str, str | int]) -> None:
+    async def _command(self, vmid: int, body: dict[str, str | int], given_up: Callable[[], bool] = never) -> None:
         path = f"/nodes/{self.node}/qemu/{vmid}/racimo/ha"
         upid = await self._ask("POST", path, vmid, json=body)
         if not isinstance(upid, str):
             raise OperationFailed(f"The command for guest {vmid} was not taken", why=f"the node answered {upid!r}")
+        task, wait, cancelled = f"/nodes/{self.node}/tasks/{upid}", POLL_S if given_up is never else LOOK_S, False
         while True:
-            status = await self._ask(
-                "GET", f"/nodes/{self.node}/tasks/{upid}/status", vmid, params={"wait": str(POLL_S)}
-            )
+            if not cancelled and given_up():
+                cancelled = True
+                await self._ask("DELETE", task, vmid)
+            status = await self._ask("GET", f"{task}/status", vmid, params={"wait": str(wait)})
             if not isinstance(status, dict):
                 raise OperationFailed(f"Task {upid} cannot be followed", why=f"the node answered {status!r}")
             if status.get("status") == "stopped":

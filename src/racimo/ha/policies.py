@@ -98,7 +98,9 @@ def _leave(step: Step, why: str) -> Decision | None:
 
 def _go_home(step: Step) -> Decision | None:
     home = step.service.home
-    if home not in step.snapshot.nodes or home == step.node:
+    if home == step.node:
+        return step.to(ServiceState.STARTED, f"it is on {home}, where it belongs", home="")
+    if home not in step.snapshot.nodes:
         return step.to(ServiceState.STARTED, f"it stays on {step.node}: {home} is no longer a member", home="")
     choosing = step.turn.choosing
     if home not in step.scene.open or choosing.refusal(step.sid, home):

@@ -26,6 +26,8 @@ log = structlog.get_logger()
 LOOK_S = 0.25
 ACTIVE = "active"
 STATE = "state"
+NAMED = 3
+"""So many guests are named with what HA does about them; the others are counted."""
 
 
 class Shutdown:
@@ -52,7 +54,8 @@ class Shutdown:
         if self._began is None or self.policy() != "migrate" or self.holder.gave_up:
             return
         if self.clock.monotonic() - self._began > self.wait_s():
-            log.warning("not all guests have migrated away in time", waited_s=self.wait_s(), here=self.guests())
+            left = [self._with_reason(sid) for sid in self._left()]
+            log.warning("not all guests have migrated away in time", waited_s=self.wait_s(), left=left)
             self.holder.gave_up = True
 
     def policy(self) -> str:
@@ -68,6 +71,21 @@ class Shutdown:
     def guests(self) -> int:
         """How many processes of HA guests are here."""
         return self.holder.keeper.guests()
+
+    def _left(self) -> list[str]:
+        """The guests that the manager sees to and that have not ended here yet."""
+        return sorted(
+            sid
+            for sid, held in self.view.services.items()
+            if held.record.state is not ServiceState.ERROR
+            and (runtime := self.view.runtimes.get(sid.removeprefix("vm:"))) is not None
+            and runtime.record.node == self.node
+            and runtime.record.state is not RunState.STOPPED
+        )
+
+    def _with_reason(self, sid: str) -> str:
+        service = self.view.services[sid].record
+        return f"{sid} ({service.state}: {service.why})"
 
     def _left_alone(self) -> int:
         """How many run here that the manager does nothing about: those it is to ignore, and those in error."""
@@ -100,7 +118,11 @@ class Shutdown:
         if count <= 0:
             return ""
         gave_up = f"; {self.wait_s():g} s for migrating are over" if self.holder.gave_up else ""
-        return f"{count} of its HA guests are still here (policy {self.policy()}){gave_up}"
+        left = self._left()
+        named = ", ".join(self._with_reason(sid) for sid in left[:NAMED])
+        more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+        told = f": {named}{more}" if named else ""
+        return f"{count} of its HA guests are still here (policy {self.policy()}){gave_up}{told}"
 
     def status(self) -> dict[str, Any]:
         """For the one who shuts the node down, and for people."""

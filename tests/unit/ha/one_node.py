@@ -101,7 +101,7 @@ class Starter:
         self.desk.running.discard(vmid)
         await self._says(vmid, epoch, RunState.STOPPED)
 
-    async def migrate(self, vmid: int, epoch: int, target: str, live: bool) -> None:
+    async def migrate(self, vmid: int, epoch: int, target: str, live: bool, given_up: Callable[[], bool]) -> None:
         raise OperationFailed("not here")
 
     async def _says(self, vmid: int, epoch: int, state: RunState) -> None:

@@ -32,7 +32,7 @@ class NodeDaemon:
     """Answers as racimo-node does: a task, and its end after one question more."""
 
     def __init__(self, end: str) -> None:
-        self.end, self.asked, self.bodies = end, 0, list[object]()
+        self.end, self.asked, self.cancelled, self.bodies = end, 0, 0, list[object]()
 
     async def command(self, request: web.Request) -> web.Response:
         self.bodies.append(await request.json())
@@ -47,11 +47,18 @@ class NodeDaemon:
         ended = {"status": "stopped", "exitstatus": self.end} if self.asked > 1 else {"status": "running"}
         return web.json_response({"data": ended})
 
+    async def cancel(self, request: web.Request) -> web.Response:
+        assert urllib.parse.unquote(request.match_info["upid"]) == UPID
+        self.cancelled += 1
+        self.end = "cancelled by root@pam"
+        return web.json_response({"data": None})
+
     @asynccontextmanager
     async def serves(self, socket: Path) -> AsyncIterator[NodeClient]:
         app = web.Application()
         app.router.add_post("/api2/json/nodes/n1/qemu/100/racimo/ha", self.command)
         app.router.add_get("/api2/json/nodes/n1/tasks/{upid}/status", self.status)
+        app.router.add_delete("/api2/json/nodes/n1/tasks/{upid}", self.cancel)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.UnixSite(runner, str(socket)).start()
@@ -74,6 +81,14 @@ async def test_a_failed_command_says_why(tmp_path: Path) -> None:
     async with NodeDaemon("no space left").serves(tmp_path / "node.sock") as client:
         with pytest.raises(OperationFailed, match="no space left"):
             await client.migrate(100, 7, "n2", live=True)
+
+
+async def test_a_migration_that_is_given_up_is_cancelled_and_followed_to_its_end(tmp_path: Path) -> None:
+    daemon = NodeDaemon("OK")
+    async with daemon.serves(tmp_path / "node.sock") as client:
+        with pytest.raises(OperationFailed, match="cancelled by root"):
+            await client.migrate(100, 7, "n2", live=True, given_up=lambda: daemon.asked > 0)
+    assert daemon.cancelled == 1 and daemon.asked == 2
 
 
 async def test_a_refused_command_says_why(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ from one_node import OneNode
 from racimo.errors import BadParameter, OperationFailed
 from racimo.ha.daemon import HaNode
 from racimo.ha.probe import ProbeSettings
-from racimo.model.ha import Arming, ArmPhase, Resource, ServiceState
+from racimo.model.datacenter import Datacenter
+from racimo.model.ha import Arming, ArmPhase, Heartbeat, Resource, ServiceState
+from racimo.model.node import Node
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 
 class Policies(OneNode):
@@ -131,6 +134,33 @@ async def test_a_node_that_waits_for_migrations_gives_up_after_the_time_set(one:
         assert not one.ha.holder.gave_up
         one.clock.now += shutdown.wait_s() + 1
         await one.until(lambda: one.ha.holder.gave_up, "that it gives up")
+
+
+async def test_a_migration_that_takes_too_long_is_given_up_and_the_guest_goes_by_conditional(one: Policies) -> None:
+    migrating = asyncio.Event()
+
+    async def never_ends(vmid: int, epoch: int, target: str, live: bool, given_up: Callable[[], bool]) -> None:
+        migrating.set()
+        await one.until(given_up, "that it is given up")
+        raise OperationFailed("migrate of guest 100 failed", why="cancelled by root@pam")
+
+    one.operations.migrate = never_ends  # type: ignore[method-assign]
+    options = Datacenter(id="dc", name="dc", ha_shutdown_policy="migrate", ha_migrate_wait=2)
+    await one.layout.datacenter.create("settings", options)
+    async with one.runs():
+        await one.begin()
+        await one.layout.nodes.create("n2", Node(name="n2", id="2", address="2"))
+        await one.layout.heartbeats.create("n2", Heartbeat(node="n2", incarnation="x", sequence=1))
+        one.wish = "reboot"
+        async with asyncio.timeout(10):
+            await migrating.wait()
+        await one.until(lambda: "vm:100 (migrate: n1 reboots; n2 " in one.ha.shutdown.waits_for(), "what it waits for")
+        one.clock.now += 2.5
+        await one.until(lambda: one.ha.shutdown.ready, "the node may end")
+        service = one.ha.view.services["vm:100"].record
+        assert service.state is ServiceState.FREEZE and "did not all migrate away in the time set" in service.why
+        told = [entry.why for entry in service.history]
+        assert any("failed: the time set for its node's shutdown is over (migrate of guest 100" in why for why in told)
 
 
 async def test_an_application_that_is_silent_is_restarted_as_often_as_set_then_an_error(one: Policies) -> None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from racimo.errors import Conflict, OperationFailed, RacimoError, StoreError, Unreachable
+from racimo.ha.node_client import never
 from racimo.model.guest import RunState, Runtime
 from racimo.store.layout import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from racimo.ha.simulate.host import Host
 
 TRIES = 40
@@ -64,7 +67,9 @@ class HostOperations:
             self.host.finish(vmid, f"stopped by {self.host.name}")
             await self._end(vmid, epoch, "it was stopped")
 
-    async def migrate(self, vmid: int, epoch: int, target: str, live: bool) -> None:
+    async def migrate(
+        self, vmid: int, epoch: int, target: str, live: bool, given_up: Callable[[], bool] = never
+    ) -> None:
         async with self._work("migrate", vmid):
             self._check_unlocked(vmid)
             other = self.world.hosts[target]
@@ -73,10 +78,22 @@ class HostOperations:
                 raise OperationFailed(f"vm:{vmid} did not move", why=refusal)
             other.keeper.mark(vmid)
             self.world.phase("prepared", self.host, other)
-            await self._takes(self.world.setup.durations.migrate)
+            await self._send(vmid, given_up)
             self.world.phase("transferred", self.host, other)
             self._demand_target(vmid, other)
             await self._hand_over(vmid, epoch, other)
+
+    async def _send(self, vmid: int, given_up: Callable[[], bool]) -> None:
+        """All of the guest's memory. Only a shutdown by the policy ``migrate`` ever gives it up."""
+        seconds, clock = self.world.setup.durations.migrate, self.host.clock
+        if self.world.setup.options.shutdown_policy != "migrate":
+            await self._takes(seconds)
+            return
+        ends = clock.monotonic() + seconds
+        while (left := ends - clock.monotonic()) > 0:
+            if given_up():
+                raise OperationFailed(f"vm:{vmid} did not move", why="it was cancelled")
+            await clock.sleep(min(left, 1.0))
 
     async def _hand_over(self, vmid: int, epoch: int, other: Host) -> None:
         """Halt it, write whose it is, and let it go on there. See docs/decisions/0703."""
