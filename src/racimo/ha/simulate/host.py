@@ -196,7 +196,7 @@ class Host:
             task.cancel()
         for vmid in list(self.running):
             self.finish(vmid, why)
-        self.paused = False
+        self.paused, self._awake = False, asyncio.Event()  # who waited for the old one never goes on
         self._awake.set()
         self.world.oracle.note("node", self.name, "is off", why)
         self.world.quorum.refresh()
