@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 async def play(world: World, kind: str, node: str, seconds: float) -> None:
     """The fault ``kind`` at ``node``, for ``seconds`` in the world's time."""
     world.disturb()
+    world.promptness.touch()
     host = world.hosts[node]
     if kind not in UNSURE:
         world.oracle.count(kind)
@@ -29,6 +30,7 @@ async def play(world: World, kind: str, node: str, seconds: float) -> None:
     except RacimoError as error:
         world.oracle.note("step", node, f"refused: {kind}", str(error))
     world.disturb()
+    world.promptness.touch()
     world.oracle.note("fault", node, f"{kind} is over")
 
 

@@ -17,7 +17,13 @@ from racimo.ha.simulate.fences import SimulatedFences
 from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
 from racimo.ha.simulate.parts import SimulatedHa, SimulatedHolder
-from racimo.ha.simulate.policy_mutations import BalanceUnbounded, MaintenanceIgnored, MemoryIgnored, RulesIgnored
+from racimo.ha.simulate.policy_mutations import (
+    BalanceUnbounded,
+    MaintenanceIgnored,
+    MemoryIgnored,
+    RulesIgnored,
+    SlowFailover,
+)
 from racimo.ha.simulate.rest import kinds_of
 
 if TYPE_CHECKING:
@@ -201,6 +207,7 @@ MUTATIONS = (
     Mutation(
         "balance unbounded", ("isolation", "ask-to-move"), BalanceUnbounded, arranged=True, options=MOVING, breaks="10"
     ),
+    Mutation("recovery half a minute late", ("isolation", "crash"), SlowFailover, breaks="9"),
 )
 
 

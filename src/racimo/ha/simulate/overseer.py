@@ -39,7 +39,7 @@ class Overseer:
         if given:
             self.by_hand.discard(sid)
             self._placed(sid, new.node, new)
-            self._with_its_group(sid, new)
+            self._with_its_group(sid, old, new)
         elif new.state is ServiceState.MIGRATE:
             self._placed(sid, new.target, new)
             self._counted(sid, new)
@@ -79,12 +79,12 @@ class Overseer:
             return "it shows no life"
         return ""
 
-    def _with_its_group(self, sid: str, service: Service) -> None:
+    def _with_its_group(self, sid: str, old: Service | None, service: Service) -> None:
         """Given away from where its group is, though there is room for it and nobody asked for that."""
-        judge, resource = self.world.judge, self.witness.resources.get(sid)
+        judge, asked = self.world.judge, old is not None and old.target == service.node
         group = {other for other in judge.group(sid) if other in self.witness.resources}
         places = {node for other in group for node in judge.surely(other)}
-        if not places or service.node in places or (resource is not None and resource.target) or self.by_hand & group:
+        if not places or service.node in places or asked or self.by_hand & group:
             return
         likes = judge.priority(sid, service.node)
         good = [node for node in sorted(places) if self._is_open(node) and judge.priority(sid, node) >= likes]

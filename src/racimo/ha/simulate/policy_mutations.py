@@ -58,3 +58,11 @@ class BalanceUnbounded(_Misled):
 
     def bend(self, snapshot: Snapshot) -> Snapshot:
         return replace(snapshot, options=replace(snapshot.options, crs_moves_per_hour=1000))
+
+
+class SlowFailover(_Misled):
+    """Its manager waits for half a minute longer than it has to."""
+
+    def bend(self, snapshot: Snapshot) -> Snapshot:
+        later = {name: replace(seen, expires=seen.expires + 30.0) for name, seen in snapshot.sightings.items()}
+        return replace(snapshot, sightings=later)

@@ -174,12 +174,14 @@ class Witness:
 
     def _arming(self, _: str, arming: Arming | None) -> None:
         self.arming = arming
+        self.world.promptness.touch()
 
     def _maintenance(self, node: str, maintenance: Maintenance | None) -> None:
         if maintenance is None:
             self.maintenance.pop(node, None)
         else:
             self.maintenance[node] = self.world.loop.time()
+        self.world.promptness.touch()
 
     def _decided(self, subject: str) -> None:
         """A decision about ``subject`` was committed: by whom?"""

@@ -19,6 +19,7 @@ from racimo.ha.simulate.network import Network
 from racimo.ha.simulate.oracle import Oracle
 from racimo.ha.simulate.overseer import Overseer
 from racimo.ha.simulate.parts import SimulatedHa
+from racimo.ha.simulate.promptness import Promptness
 from racimo.ha.simulate.quorum import Quorum
 from racimo.ha.simulate.records import rule_record, write_records
 from racimo.ha.simulate.rest import resting, wanted
@@ -75,6 +76,8 @@ class World:
         self.witness = Witness(self)
         self.judge = Judge(self, [rule_record(rule) for rule in setup.rules])
         self.overseer = Overseer(self)
+        self.promptness = Promptness(self)
+        self.quorum.changed.append(self.promptness.touch)
         self.behaviour = Behaviour(setup)
         self.loads = Loads(setup)
         self.boot_s = 0.0
@@ -228,6 +231,8 @@ class World:
         if not self.quorum.leader or self.quorum.stalled or any(not task.end for task in self.tasks[-50:]):
             return False
         if any(host.wish or host.starved or host.late for host in self.hosts.values()):
+            return False
+        if self.promptness.waits():
             return False
         if not resting(self.witness.services.values(), self.now(), queued=still > LONGEST_COUNT_S):
             return False
