@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
+from racimo.access.control import AccessControl
+from racimo.access.names import Asker, parse_asker
+from racimo.errors import Unauthorised
 from racimo.task.runner import ROOT
 
 if TYPE_CHECKING:
@@ -29,12 +32,21 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who asks. ``user`` is empty for somebody who is not logged in; ``node`` names the peer, if it is one."""
+    """Who asks. ``user`` is empty for somebody who is not logged in; ``node`` names the peer, if it is one.
+
+    ``user`` is ``name@realm``, or ``name@realm!token``. ``refusal`` says why a login that was sent is no good.
+    """
 
     origin: Origin
     user: str = ""
     node: str = ""
     address: str = ""
+    refusal: str = ""
+
+    @property
+    def asker(self) -> Asker:
+        """User and token apart."""
+        return parse_asker(self.user)
 
     @property
     def is_node(self) -> bool:
@@ -48,6 +60,17 @@ class Context:
 
     who: Who
     services: Services
+
+    def may(self, path: str, *any_of: str) -> bool:
+        """Whether who asks has any of these privileges on ``path``, such as ``/vms/100``. Root has all."""
+        if self.who.user == ROOT:
+            return True
+        return bool(self.who.user) and self.services.need(AccessControl).allows(self.who.asker, path, *any_of)
+
+    def demand(self, path: str, *any_of: str) -> None:
+        """Raises ``Unauthorised`` unless who asks ``may``."""
+        if not self.may(path, *any_of):
+            raise Unauthorised(f"Permission check failed ({path}, {'|'.join(any_of)})")
 
     def submit(self, operation: Operation[ServiceT], services: ServiceT) -> Upid:
         """Begin ``operation`` as a task of who asks; the UPID is the result to return."""

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from racimo.api.context import Context, Origin
-from racimo.api.endpoint import Access, Answers, Endpoint, Match
+from racimo.api.admission import admit, admit_class, demand_login
+from racimo.api.context import Context
+from racimo.api.endpoint import Answers, Match
 from racimo.api.forward import forward
 from racimo.api.parameters import bind
 from racimo.api.responses import Reply, failure, success
-from racimo.errors import NotLoggedIn, OperationFailed, RacimoError, Unauthorised
+from racimo.errors import BadParameter, OperationFailed, RacimoError
 
 if TYPE_CHECKING:
-    from racimo.api.context import Who
     from racimo.api.endpoint import Table
     from racimo.api.incoming import Incoming
+    from racimo.api.parameters import Parameters
     from racimo.api.services import Services
 
 _log = structlog.get_logger()
@@ -43,11 +44,11 @@ class Dispatcher:
 
     async def _answer(self, incoming: Incoming) -> Reply:
         match = self._matched(incoming)
-        admit(match.endpoint, incoming.who)
+        admit_class(match.endpoint, incoming.who)
         node = self._other_node(match)
-        if node is not None:
+        if node is not None:  # which looks at the privileges: it is told who asks
             return await forward(self.services.peers, node, incoming, match.endpoint.timeout)
-        bound = bind(match.endpoint.parameters, incoming.given(), match.parameters)
+        bound = self._admitted(incoming, match)
         context = Context(incoming.who, self.services)
         limit = asyncio.timeout(match.endpoint.timeout)
         try:
@@ -65,11 +66,22 @@ class Dispatcher:
             ) from error
         return success(result, extjs=incoming.extjs)
 
+    def _admitted(self, incoming: Incoming, match: Match) -> Parameters:
+        """The parameters, of somebody who may. Who may not is told so even when the parameters are malformed."""
+        given, endpoint = incoming.given(), match.endpoint
+        try:
+            bound = bind(endpoint.parameters, given, match.parameters)
+        except BadParameter:
+            admit(endpoint, incoming.who, {**given, **match.parameters}, self.services)
+            raise
+        admit(endpoint, incoming.who, bound.values(), self.services)
+        return bound
+
     def _matched(self, incoming: Incoming) -> Match:
         try:
             return self.table.match(incoming.method, incoming.path)
         except RacimoError:
-            _known(incoming.who)  # who is not logged in does not learn which paths there are
+            demand_login(incoming.who)  # who is not logged in does not learn which paths there are
             raise
 
     def _other_node(self, match: Match) -> str | None:
@@ -80,27 +92,3 @@ class Dispatcher:
             match.parameters["node"] = self.services.node_name
         node = match.parameters["node"]
         return None if node == self.services.node_name else node
-
-
-def admit(endpoint: Endpoint, who: Who) -> None:
-    """Let ``who`` in or raise ``NotLoggedIn`` or ``Unauthorised``. Root and the nodes may do everything."""
-    access = endpoint.permission.access
-    if access is Access.NOBODY:
-        return
-    _known(who)
-    if who.is_node:
-        return
-    if access is Access.NODES:
-        raise Unauthorised(
-            f"Permission check failed ({endpoint.path})", why="only nodes of the datacenter may ask this"
-        )
-    if access is Access.PRIVILEGE and who.origin is Origin.NETWORK:
-        raise Unauthorised(f"Permission check failed ({endpoint.permission})", why="users have no privileges yet")
-
-
-def _known(who: Who) -> None:
-    if not who.user:
-        raise NotLoggedIn(
-            "No ticket", why="this request comes without a login",
-            todo="Ask as root on the node itself, or with a certificate of one of the datacenter's nodes",
-        )  # fmt: skip

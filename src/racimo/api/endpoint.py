@@ -51,14 +51,29 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What it takes: any of ``privileges`` on ``path``, a template over the path parameters such as ``/vms/{vmid}``."""
+    """What it takes: any of ``privileges`` on ``path``, a template over the parameters such as ``/vms/{vmid}``.
+
+    A parameter with several values demands it for each, one without a value for the path above. The value of
+    ``{path*}`` may hold slashes.
+    """
 
     access: Access
     privileges: tuple[str, ...] = ()
     path: str = ""
+    own: str = ""
+    """A parameter that names a user or a task: for themselves and their own tasks users need no privilege."""
+    group_of: str = ""
+    """A parameter that names a user: the privilege on one of that user's groups is enough."""
+    also: tuple[Permission, ...] = ()
+    """What it takes besides; not for one's own."""
+    people: bool = False
+    """Not for tokens, whatever they may."""
 
     def __str__(self) -> str:
-        return f"{self.path}, {'|'.join(self.privileges)}" if self.privileges else str(self.access)
+        text = f"{self.path}, {'|'.join(self.privileges)}" if self.privileges else str(self.access)
+        text += f"; or one's own {self.own}" if self.own else ""
+        text += f"; or a group of {self.group_of}" if self.group_of else ""
+        return " and ".join([text, *map(str, self.also)]) + ("; no tokens" if self.people else "")
 
 
 ANYBODY = Permission(Access.NOBODY)
@@ -66,9 +81,14 @@ LOGGED_IN = Permission(Access.USER)
 NODES = Permission(Access.NODES)
 
 
-def privilege(path: str, *privileges: str) -> Permission:
+def privilege(path: str, *privileges: str, own: str = "") -> Permission:
     """Any of ``privileges`` on ``path``, such as ``privilege("/vms/{vmid}", "VM.Audit")``."""
-    return Permission(Access.PRIVILEGE, privileges, path)
+    return Permission(Access.PRIVILEGE, privileges, path, own=own)
+
+
+def over_user(parameter: str, *privileges: str, own: bool = False) -> Permission:
+    """Any of ``privileges`` over the user that ``parameter`` names: on ``/access/groups``, or on one of its groups."""
+    return Permission(Access.PRIVILEGE, privileges, "/access/groups", own=parameter if own else "", group_of=parameter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

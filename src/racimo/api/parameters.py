@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -38,12 +38,19 @@ class Parameters(BaseModel):
     indexed: ClassVar[Mapping[str, int]] = {}
     whole: ClassVar[frozenset[str]] = frozenset()
     """Lists whose entries are taken as they are: commas and blanks belong to them."""
+    derived: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
+    """What a permission's path needs that is no parameter by itself, such as the realm of a user."""
     structured: ClassVar[bool] = False
     """The body is one JSON object with records inside, for calls between machines: nothing is converted."""
 
     def more(self) -> dict[str, str]:
         """The indexed parameters that were given."""
         return dict(self.model_extra or {})
+
+    def values(self) -> dict[str, object]:
+        """The parameters by the names that clients write, and what is derived from them."""
+        own = {known.alias or name: getattr(self, name) for name, known in type(self).model_fields.items()}
+        return {**own, **{name: derive(self) for name, derive in self.derived.items()}}
 
     @classmethod
     def names(cls) -> set[str]:

@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from racimo.api.context import Origin, Who
+from racimo.api.credentials import asker, credentials
 from racimo.api.dispatch import Dispatcher
 from racimo.api.incoming import Incoming
 from racimo.api.listen import tcp_socket, unix_socket
@@ -184,7 +185,7 @@ class ApiServer:
         names = _subject(transport.get_extra_info("peercert") or {})
         name, node_id = names.get("commonName", ""), names.get("organizationalUnitName", "")
         if not name or not self._is_peer(name, node_id):
-            return Who(Origin.NETWORK, address=address)
+            return asker(credentials(request.headers, request.method), address, self._services)
         return Who(Origin.PEER, user=request.headers.get(USER_HEADER, ROOT), node=name, address=address)
 
 

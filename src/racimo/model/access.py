@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from racimo.model.record import Record
+from racimo.model.record import SEALED, Record
 
 ROOT_USER = "root@pam"
 """May do everything, and needs no record."""
@@ -147,7 +147,7 @@ class SecondFactor(Record):
     description: str = ""
     created: float = 0.0
     enable: bool = True
-    secret: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False, metadata={SEALED: True})
     keys: dict[str, str] = field(default_factory=dict, repr=False)
     """By number, from 0."""
     last_step: int = 0
@@ -163,5 +163,5 @@ class SecondFactor(Record):
 class TicketKey(Record):
     """What tickets are signed with, the same on all nodes; sealed."""
 
-    secret: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False, metadata={SEALED: True})
     created: float = 0.0

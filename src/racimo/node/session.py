@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from racimo import __version__
+from racimo.access.control import AccessControl
 from racimo.api.inventory import Inventory
 from racimo.datacenter.backup import back_up_hourly
 from racimo.datacenter.sealing import SealingKeeper
@@ -112,6 +113,7 @@ class Session:
             self.layout, self.mirror, machine.tasks, machine.peers, paths, name, identity.id, self.sealing,
             is_sender=self._acts,
         )  # fmt: skip
+        self.access = AccessControl(self.layout, self.mirror, self.sealing)
         self._daemons = MirroredCollection(self.mirror, self.layout.daemons)
         self._followed = asyncio.Event()
 
@@ -130,6 +132,7 @@ class Session:
         services.provide(FenceDevices(self.layout, FencePrograms(self.sealing), self.identity.name))
         services.provide(self.datacenter)
         services.provide(self.sealing_keeper)
+        services.provide(self.access)
         services.provide(self.notifying.settings)
         services.provide(self.notifying.quorum)
 
@@ -178,6 +181,7 @@ class Session:
             group.create_task(self.reconciler.start_on_boot(self._start_guest), name="guests that start with the node")
             group.create_task(self._renew_certificate(), name="certificate")
             group.create_task(self.sealing_keeper.run(self.mirror), name="sealing")
+            group.create_task(self.access.keys.keep(), name="ticket key")
             group.create_task(keep_bridges(self.layout, self.identity.name), name="bridges")
             group.create_task(self.notifying.run(), name="notifications")
             group.create_task(

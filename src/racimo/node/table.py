@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from racimo.api.endpoint import Table
 from racimo.api.routes import (
+    access,
+    access_grants,
+    access_tfa,
+    access_users,
     cluster,
     guest_agent,
     guest_console,
@@ -18,6 +22,7 @@ from racimo.api.routes import (
     membership,
     nodes,
     notifications,
+    pools,
     sealing,
     setup,
     storages,
@@ -26,6 +31,7 @@ from racimo.api.routes import (
 )
 
 FAMILIES = (
+    access, access_users, access_grants, access_tfa, pools,
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules, ha_fence, ha_control, notifications, sealing,
     guest_agent, guest_snapshots,

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from racimo.api.admission import admit_class
 from racimo.api.context import Origin, Who
-from racimo.api.dispatch import admit
 from racimo.api.endpoint import Access, Endpoint
 from racimo.api.schema import openapi
 from racimo.errors import NotLoggedIn, Unauthorised
@@ -24,24 +24,27 @@ NOBODY, USER, ROOT, PEER = (
 )
 
 
-def test_only_a_machine_with_a_join_text_is_let_in_without_login() -> None:
+def test_only_logging_in_and_joining_need_no_login() -> None:
     open_rows = {f"{row.method} {row.path}" for row in TABLE if row.permission.access is Access.NOBODY}
-    assert open_rows == {"POST /racimo/join/check", "POST /racimo/join/commit"}
+    assert open_rows == {
+        "GET /access/ticket", "POST /access/ticket", "GET /access/domains", "POST /racimo/join/check",
+        "POST /racimo/join/commit",
+    }  # fmt: skip
 
 
 @each_row
-def test_a_row_lets_in_whom_it_says(row: Endpoint) -> None:
+def test_a_row_refuses_whom_no_privilege_could_let_in(row: Endpoint) -> None:
     for who in (ROOT, PEER):
-        admit(row, who)
+        admit_class(row, who)
     if row.permission.access is Access.NOBODY:
         return
     with pytest.raises(NotLoggedIn):
-        admit(row, NOBODY)
-    if row.permission.access is Access.USER:
-        admit(row, USER)
-    else:
+        admit_class(row, NOBODY)
+    if row.permission.access is Access.NODES:
         with pytest.raises(Unauthorised):
-            admit(row, USER)
+            admit_class(row, USER)
+    else:
+        admit_class(row, USER)
 
 
 @each_row
@@ -49,9 +52,10 @@ def test_a_row_is_complete(row: Endpoint) -> None:
     assert row.summary
     assert row.permission.access is not Access.PRIVILEGE or row.permission.privileges
     names = set(re.findall(r"\{([a-z0-9_]+)\*?\}", row.path))
-    assert set(re.findall(r"\{([a-z0-9_]+)\}", row.permission.path)) <= row.parameters.names(), (
-        "a permission over an unknown parameter"
-    )
+    known = row.parameters.names() | row.parameters.derived.keys()
+    for permission in (row.permission, *row.permission.also):
+        named = {*re.findall(r"\{([a-z0-9_]+)\*?\}", permission.path), permission.own, permission.group_of} - {""}
+        assert named <= known, "a permission over an unknown parameter"
     assert ("node" in names) == (row.answers == "node") or row.answers == "any"
 
 

@@ -11,9 +11,9 @@ from pydantic import Field
 from racimo.api.endpoint import LOGGED_IN, Routes, privilege
 from racimo.api.inventory import Inventory
 from racimo.api.parameters import Parameters
+from racimo.api.resources import guest_entries, node_entries, pool_entries, storage_entries
 from racimo.datacenter.service import DatacenterService
 from racimo.errors import AlreadyExists, BadParameter
-from racimo.guest.config import parse_config
 from racimo.ha.profiles import demand_quick
 from racimo.model.guest import MAX_VMID, MIN_VMID
 from racimo.model.ha import NodeHealth
@@ -69,7 +69,7 @@ class Options(Parameters):
     migration_bandwidth: Annotated[int | None, Field(ge=0, description="Bytes per second; 0: no limit.")] = None
 
 
-@routes.add("GET", "/cluster/status", permission=LOGGED_IN, summary="Quorum and members")
+@routes.add("GET", "/cluster/status", permission=privilege("/", "Sys.Audit"), summary="Quorum and members")
 async def cluster_status(context: Context, parameters: Parameters) -> list[dict[str, JsonValue]]:
     """First the cluster (of a node that stands alone there is none), then the nodes."""
     status = await context.services.need(DatacenterService).status()
@@ -91,14 +91,15 @@ async def cluster_status(context: Context, parameters: Parameters) -> list[dict[
 )
 async def cluster_resources(context: Context, parameters: Resources) -> list[dict[str, JsonValue]]:
     """From the watched copy: told without quorum too, and costs the store nothing."""
-    inventory = context.services.need(Inventory)
     shown: list[dict[str, JsonValue]] = []
     if parameters.type in (None, "vm"):
-        shown += _guests(inventory)
+        shown += guest_entries(context)
     if parameters.type in (None, "node"):
-        shown += _nodes(inventory)
+        shown += node_entries(context)
     if parameters.type in (None, "storage"):
-        shown += _storages(inventory)
+        shown += storage_entries(context)
+    if parameters.type is None:
+        shown += pool_entries(context)
     return shown
 
 
@@ -114,7 +115,7 @@ async def next_id(context: Context, parameters: NextId) -> str:
     return str(parameters.vmid)
 
 
-@routes.add("GET", "/cluster/options", permission=LOGGED_IN, summary="Settings of the datacenter")
+@routes.add("GET", "/cluster/options", permission=privilege("/", "Sys.Audit"), summary="Settings of the datacenter")
 async def get_options(context: Context, parameters: Parameters) -> dict[str, JsonValue]:
     """As they are in force."""
     return _settings(context.services.need(Inventory).datacenter())
@@ -141,49 +142,6 @@ async def change_options(context: Context, parameters: Options) -> None:
         return replace(old, **given)
 
     await context.services.layout.datacenter.update(SETTINGS, change)
-
-
-def _guests(inventory: Inventory) -> list[dict[str, JsonValue]]:
-    services = inventory.services()
-    resources = inventory.resources()
-    entries: list[dict[str, JsonValue]] = []
-    for guest in inventory.guests().values():
-        config = parse_config(guest.config)
-        entry: dict[str, JsonValue] = {
-            "id": f"qemu/{guest.vmid}", "type": "qemu", "vmid": guest.vmid, "name": guest.name, "node": guest.node,
-            "status": inventory.state(guest), "template": int(config.template), "maxcpu": config.cpus,
-            "maxmem": config.memory_bytes, "maxdisk": sum(drive.size or 0 for drive in config.disks.values()),
-            "tags": ";".join(config.tags or ()),
-        }  # fmt: skip
-        if guest.sid in resources:
-            service = services.get(guest.sid)
-            entry["hastate"] = str(service.state) if service else "queued"
-        entries.append(entry)
-    return entries
-
-
-def _nodes(inventory: Inventory) -> list[dict[str, JsonValue]]:
-    return [
-        {
-            "id": f"node/{node.name}", "type": "node", "node": node.name, "maxcpu": node.facts.cpus,
-            "maxmem": node.facts.memory, "status": "online" if inventory.online(node.name) else "offline", "level": "",
-        }
-        for _, node in sorted(inventory.nodes().items())
-        if not node.witness
-    ]  # fmt: skip
-
-
-def _storages(inventory: Inventory) -> list[dict[str, JsonValue]]:
-    nodes = [node.name for node in inventory.nodes().values() if not node.witness]
-    return [
-        {
-            "id": f"storage/{node}/{storage.id}", "type": "storage", "storage": storage.id, "node": node,
-            "plugintype": storage.type, "content": ",".join(storage.content), "shared": int(storage.shared),
-            "status": "available" if inventory.online(node) and not storage.disabled else "unknown",
-        }
-        for _, storage in sorted(inventory.storages().items())
-        for node in sorted(storage.nodes or nodes)
-    ]  # fmt: skip
 
 
 def _member(member: MemberState, inventory: Inventory, own: str) -> dict[str, JsonValue]:

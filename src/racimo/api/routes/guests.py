@@ -12,6 +12,7 @@ from pydantic import Field, create_model
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, privilege
 from racimo.api.inventory import Inventory
 from racimo.api.parameters import OfNode
+from racimo.api.resources import sees_guest
 from racimo.errors import NotFound
 from racimo.guest.config import parse_config
 from racimo.guest.config_new import fill_in
@@ -92,7 +93,8 @@ class DestroyOptions(OfGuest):
 async def list_guests(context: Context, parameters: OfNode) -> list[dict[str, JsonValue]]:
     """By vmid."""
     life = context.services.need(Lifecycle)
-    mine = [g for g in context.services.need(Inventory).guests().values() if g.node == parameters.node]
+    guests = context.services.need(Inventory).guests().values()
+    mine = [guest for guest in guests if guest.node == parameters.node and sees_guest(context, guest.vmid)]
     found = await asyncio.gather(*(_now(life, guest) for guest in mine))
     return [shown(now) for now in found if now is not None]
 

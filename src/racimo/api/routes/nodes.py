@@ -13,6 +13,7 @@ from racimo import __version__
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, privilege
 from racimo.api.inventory import Inventory
 from racimo.api.parameters import OfNode, Parameters
+from racimo.api.resources import sees_node
 from racimo.errors import RacimoError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ async def _listed(context: Context, node: Node) -> dict[str, JsonValue]:
         "node": node.name, "id": f"node/{node.name}", "type": "node", "level": "",
         "status": "online" if online else "offline",
     }  # fmt: skip
-    figures = await _figures(context, node.name) if online else None
+    figures = await _figures(context, node.name) if online and sees_node(context, node.name) else None
     if figures is None:
         return entry
     return {

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from racimo.api.endpoint import Answers, Routes, privilege
+from racimo.api.endpoint import LOGGED_IN, Answers, Routes, privilege
 from racimo.api.inventory import Inventory
 from racimo.api.parameters import OfNode, Parameters
+from racimo.api.resources import SEE_STORAGE, sees_guest, sees_storage
 from racimo.errors import AlreadyExists, NotFound, RacimoError, Refused
 from racimo.guest.config import parse_config
 from racimo.model.storage import Storage
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT = 5.0
 """Seconds for a storage to say how full it is; one that hangs is shown as not active."""
-AUDIT = privilege("/storage/{storage}", "Datastore.Audit", "Datastore.Allocate")
+AUDIT = privilege("/storage/{storage}", *SEE_STORAGE)
 ALLOCATE = privilege("/storage", "Datastore.Allocate")
 
 routes = Routes()
@@ -68,11 +69,11 @@ class ListContent(StorageOnNode):
     vmid: Annotated[int | None, Field(description="Only volumes of this guest.")] = None
 
 
-@routes.add("GET", "/storage", permission=privilege("/storage", "Datastore.Audit"), summary="The storage definitions")
+@routes.add("GET", "/storage", permission=LOGGED_IN, summary="The storage definitions")
 async def list_storages(context: Context, parameters: Parameters) -> list[dict[str, JsonValue]]:
     """All of them, by id."""
     inventory = context.services.need(Inventory)
-    return [shown(storage) for _, storage in sorted(inventory.storages().items())]
+    return [shown(storage) for name, storage in sorted(inventory.storages().items()) if sees_storage(context, name)]
 
 
 @routes.add("GET", "/storage/{storage}", permission=AUDIT, parameters=OfStorage, summary="A storage definition")
@@ -129,13 +130,14 @@ async def remove_storage(context: Context, parameters: OfStorage) -> None:
 
 
 @routes.add(
-    "GET", "/nodes/{node}/storage", permission=privilege("/storage", "Datastore.Audit"), answers=Answers.NODE,
+    "GET", "/nodes/{node}/storage", permission=LOGGED_IN, answers=Answers.NODE,
     parameters=OfNode, summary="The storages of a node, and how full they are",
 )  # fmt: skip
 async def node_storages(context: Context, parameters: OfNode) -> list[dict[str, JsonValue]]:
     """A storage that does not answer is shown as not active, with the reason."""
     volumes = context.services.need(Volumes)
-    return list(await asyncio.gather(*(_with_usage(volumes, storage) for storage in volumes.usable())))
+    usable = [storage for storage in volumes.usable() if sees_storage(context, storage.id)]
+    return list(await asyncio.gather(*(_with_usage(volumes, storage) for storage in usable)))
 
 
 @routes.add(
@@ -145,7 +147,8 @@ async def node_storages(context: Context, parameters: OfNode) -> list[dict[str, 
 async def list_content(context: Context, parameters: ListContent) -> list[dict[str, JsonValue]]:
     """Volumes by id."""
     found = await context.services.need(Volumes).volumes(parameters.storage, parameters.content, parameters.vmid)
-    return [_volume(volume) for volume in found]
+    every = context.may(f"/storage/{parameters.storage}", "Datastore.Allocate")
+    return [_volume(v) for v in found if every or v.vmid is None or sees_guest(context, v.vmid)]
 
 
 def shown(storage: Storage) -> dict[str, JsonValue]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import structlog
 from pydantic import Field, JsonValue
 
+from racimo.access.names import parse_asker
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, privilege
 from racimo.api.parameters import OfNode, Parameters
 from racimo.api.responses import Page, json_value
@@ -26,6 +27,8 @@ COALESCE = 0.2
 PEER_TIMEOUT = 3.0
 """Seconds that one node may take for its part of the list of all tasks."""
 CLUSTER_LIMIT = 50
+AUDIT = privilege("/nodes/{node}", "Sys.Audit", own="upid")
+MODIFY = privilege("/nodes/{node}", "Sys.Modify", own="upid")
 
 routes = Routes()
 _log = structlog.get_logger()
@@ -86,7 +89,7 @@ async def list_tasks(context: Context, parameters: ListTasks) -> Page:
         errors=parameters.errors,
         limit=0,
     )
-    tasks = context.services.tasks.list(wanted)
+    tasks = seen_tasks(context, context.services.tasks.list(wanted))
     if parameters.statusfilter:
         tasks = [task for task in tasks if _outcome(task) in parameters.statusfilter]
     end = parameters.start + parameters.limit if parameters.limit else None
@@ -94,7 +97,7 @@ async def list_tasks(context: Context, parameters: ListTasks) -> Page:
 
 
 @routes.add(
-    "GET", "/nodes/{node}/tasks/{upid}/status", permission=LOGGED_IN, answers=Answers.NODE, parameters=TaskStatus,
+    "GET", "/nodes/{node}/tasks/{upid}/status", permission=AUDIT, answers=Answers.NODE, parameters=TaskStatus,
     summary="State of a task; with wait, once there is news of it",
 )  # fmt: skip
 async def task_status(context: Context, parameters: TaskStatus) -> dict[str, JsonValue]:
@@ -122,7 +125,7 @@ async def task_status(context: Context, parameters: TaskStatus) -> dict[str, Jso
 
 
 @routes.add(
-    "GET", "/nodes/{node}/tasks/{upid}/log", permission=LOGGED_IN, answers=Answers.NODE, parameters=TaskLogPage,
+    "GET", "/nodes/{node}/tasks/{upid}/log", permission=AUDIT, answers=Answers.NODE, parameters=TaskLogPage,
     summary="Lines of a task's log",
 )  # fmt: skip
 async def task_log(context: Context, parameters: TaskLogPage) -> Page:
@@ -134,7 +137,7 @@ async def task_log(context: Context, parameters: TaskLogPage) -> Page:
 
 
 @routes.add(
-    "DELETE", "/nodes/{node}/tasks/{upid}", permission=privilege("/nodes/{node}", "Sys.Modify"), answers=Answers.NODE,
+    "DELETE", "/nodes/{node}/tasks/{upid}", permission=MODIFY, answers=Answers.NODE,
     parameters=OfTask, summary="Cancel a task; it undoes what it had begun",
 )  # fmt: skip
 async def cancel_task(context: Context, parameters: OfTask) -> None:
@@ -146,11 +149,21 @@ async def cancel_task(context: Context, parameters: OfTask) -> None:
 async def cluster_tasks(context: Context, parameters: Parameters) -> list[JsonValue]:
     """A node that does not answer in time is left out: its tasks come back with it."""
     services = context.services
-    own: list[JsonValue] = [_listed(task) for task in services.tasks.list(TaskFilter(limit=CLUSTER_LIMIT))]
+    found = seen_tasks(context, services.tasks.list(TaskFilter(limit=0)))[:CLUSTER_LIMIT]
+    own: list[JsonValue] = [_listed(task) for task in found]
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(_tasks_of(context, node)) for node in services.peers.names]
     shown = own + [entry for part in asked for entry in part.result()]
     return sorted(shown, key=_begun, reverse=True)
+
+
+def seen_tasks(context: Context, tasks: list[TaskRecord]) -> list[TaskRecord]:
+    """All with Sys.Audit on the node, else one's own; a user's are those of the user's tokens too."""
+    if context.may(f"/nodes/{context.services.node_name}", "Sys.Audit"):
+        return tasks
+    asker = context.who.asker
+    own = [(task, parse_asker(task.upid.user)) for task in tasks]
+    return [task for task, by in own if by == asker or (not asker.token and by.user == asker.user)]
 
 
 async def _tasks_of(context: Context, node: str) -> list[JsonValue]:
