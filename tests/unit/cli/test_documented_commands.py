@@ -26,6 +26,7 @@ PLUGINS = ("lab", "simulate")
 BLOCK = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 LINE = re.compile(r"^ *(?:[a-z][a-z0-9]*# )?(racimo [^#\n]*)", re.MULTILINE)
+INDENTED = re.compile(r"^ {4,}(racimo [^#\n]*)", re.MULTILINE)
 IN_TEXT = re.compile(r"(?<![\w/.`-])racimo ([a-z][a-z-]*(?: [a-z][a-z-]*)*)")
 LEFT_OUT = re.compile(r"…|\.\.\.|\[")
 """What makes a command one that cannot be typed as it stands."""
@@ -61,9 +62,10 @@ def parses(text: str, *, whole: bool) -> None:
 
 
 def blocks(page: str) -> Iterator[str]:
+    page = page.replace("\\\n", " ")
     for block in BLOCK.findall(page):
-        for line in LINE.findall(block.replace("\\\n", " ")):
-            yield line.strip()
+        yield from LINE.findall(block)
+    yield from INDENTED.findall(BLOCK.sub("", page))
 
 
 def spans(page: str) -> Iterator[str]:
