@@ -185,7 +185,7 @@ class Snapshots:
         if why:
             raise Refused(
                 f"No snapshot of guest {vmid} is possible", why="; ".join(why),
-                todo=f"Convert them: racimo guest disk move {vmid} DISK STORAGE --format qcow2",
+                todo=f"Copy them to qcow2 disks: racimo guest set {vmid} DISK=STORAGE:GIB,format=qcow2",
             )  # fmt: skip
         return drives
 

@@ -101,7 +101,7 @@ def test_every_command_that_a_message_names_is_there() -> None:
     modules = (HERE / "src/racimo").rglob("*.py")
     found = {match[1] for path in modules for text in texts(path) for match in IN_TEXT.finditer(text)}
     assert len(found) > 50
-    for words in found:
+    for words in sorted(found):
         named(words.split())
 
 
