@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parents[3]
 PAGES = [HERE / "README.md", *sorted((HERE / "docs").rglob("*.md"))]
 PLUGINS = ("lab", "simulate")
-NOT_YET = frozenset({"access"})
+NOT_YET = frozenset({"access", "pool"})
 """Groups whose commands come after the messages that name them."""
 BLOCK = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
