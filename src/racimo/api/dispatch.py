@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from racimo.api.admission import admit, admit_class, demand_login
+from racimo.api.auditing import audit
 from racimo.api.context import Context
 from racimo.api.endpoint import Answers, Match
 from racimo.api.forward import forward
 from racimo.api.parameters import bind
-from racimo.api.responses import Reply, failure, success
+from racimo.api.responses import Reply, code, failure, success
 from racimo.errors import BadParameter, OperationFailed, RacimoError
 
 if TYPE_CHECKING:
@@ -33,14 +34,17 @@ class Dispatcher:
     async def answer(self, incoming: Incoming) -> Reply:
         """The reply, errors included."""
         try:
-            return await self._answer(incoming)
+            reply, status = await self._answer(incoming), 200
         except RacimoError as error:
-            return failure(error, extjs=incoming.extjs)
+            reply, status = failure(error, extjs=incoming.extjs), code(error)
         except Exception as error:  # noqa: BLE001 - logged with its trace, and told to who asked
             _log.exception("a request failed in a way nobody foresaw", method=incoming.method, path=incoming.path)
             why = f"{type(error).__name__}: {error}"
             todo = f"Report it with the journal of racimo-node on {self.services.node_name}"
-            return failure(OperationFailed("An error nobody foresaw", why=why, todo=todo), extjs=incoming.extjs)
+            told = OperationFailed("An error nobody foresaw", why=why, todo=todo)
+            reply, status = failure(told, extjs=incoming.extjs), code(told)
+        audit(incoming, max(reply.status, status), reply.reason, self.services)
+        return reply
 
     async def _answer(self, incoming: Incoming) -> Reply:
         match = self._matched(incoming)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from racimo.access.audit import AuditLog
 from racimo.api.peers import Peers
 from racimo.api.routes.nodes import UsageMeter
 from racimo.api.routes.setup import SetupSteps
@@ -75,6 +76,9 @@ class NodeDaemon:
             peers=self.peers,
             initialised=False,
         )
+        self.audit = AuditLog(paths.log)
+        self._auditing: asyncio.Task[None] | None = None
+        self.services.provide(self.audit)
         self.services.provide(SetupSteps(self))
         self.services.provide(UsageMeter(ProcMeter()))
         self.server = ApiServer(build_table(), self.services, self._is_peer)
@@ -92,6 +96,7 @@ class NodeDaemon:
             if identity is not None:
                 store, identity = await open_node(self.host)
                 await self._begin(store, identity)
+            self._auditing = asyncio.create_task(self.audit.run(), name="audit log")
             await self.server.serve_unix(self.paths.node_socket)
             self.ready.set()
             stopping = asyncio.ensure_future(stop.wait())
@@ -200,6 +205,9 @@ class NodeDaemon:
             await datacenter.close()
         await self.guests.close()
         await self.peers.close()
+        if self._auditing is not None:
+            self._auditing.cancel()
+            await asyncio.wait({self._auditing})
 
     # -- wiring --------------------------------------------------------------------------------------------------
 
