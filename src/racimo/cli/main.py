@@ -14,6 +14,7 @@ from racimo.cli.commands import (
     console,
     datacenter,
     guest,
+    guest_disk,
     guest_snapshot,
     ha,
     ha_control,
@@ -39,7 +40,7 @@ from racimo.errors import BadRequest, RacimoError
 __all__ = ["build", "main"]
 
 GROUPS = (cluster, node, guest, storage, ha, task, notification)
-ADDED = (migrate, guest_snapshot, serial, console, ha_rule, ha_profile, ha_control, notification_matcher)
+ADDED = (migrate, guest_snapshot, guest_disk, serial, console, ha_rule, ha_profile, ha_control, notification_matcher)
 """Files whose commands stand in the group of another."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."

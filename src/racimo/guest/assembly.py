@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from racimo.guest.host import GuestLaunch
     from racimo.model.guest import Guest
+    from racimo.storage.base import VolumeId
     from racimo.storage.volumes import Volumes
     from racimo.task.operation import Report
 
@@ -31,6 +32,9 @@ class Assembly(Protocol):
 
     async def purge(self, guest: Guest, report: Report) -> None:
         """Remove the guest's own volumes, those of its snapshots too; those that are gone already are no error."""
+
+    async def remove(self, vmid: int, volume: VolumeId, report: Report) -> None:
+        """Remove a volume if it is the guest's own; one that is gone already is no error."""
 
     async def plan(self, guest: Guest, *, incoming: bool = False, cpu: str = "") -> GuestLaunch:
         """What to launch for ``guest`` here. For the target of a migration ``cpu`` is what the source runs with.

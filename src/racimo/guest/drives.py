@@ -14,6 +14,9 @@ BUSES = {"ide": 4, "sata": 6, "scsi": 31, "virtio": 16}
 
 CLOUD_INIT_NAME = re.compile(r"(.*/)?(cloudinit|vm-[0-9]+-cloudinit(\.(raw|qcow2|iso))?)")
 
+BLOCK = 4096
+"""Bytes; the largest that disks are written in."""
+
 DRIVE_FORMATS = ("raw", "qcow2")
 
 
@@ -61,9 +64,15 @@ class Drive:
 
     @property
     def new_size(self) -> int | None:
-        """Bytes of the disk to be made, for the creation form ``store:8``; None where a volume is named."""
+        """Bytes of the disk to be made, for the creation form ``store:8``; None where a volume is named.
+
+        Whole blocks: QEMU cannot hand over a raw image that ends within one.
+        """
         name = self.file.partition(":")[2]
-        return int(float(name) * UNITS["G"]) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", name) else None
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", name):
+            return None
+        size = int(float(name) * UNITS["G"])
+        return size + -size % BLOCK
 
     @property
     def storage(self) -> str | None:

@@ -20,6 +20,7 @@ from racimo.guest.running import RunningGuest
 from racimo.guest.units import UnitStart
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from racimo.guest.qemu.monitor import Monitor
@@ -142,6 +143,12 @@ class GuestHost:
         """From now on the guest's process is one of ``epoch``, and no target of a migration."""
         guest = self._guest(vmid)
         guest.started = replace(guest.started, epoch=epoch, incoming=False)
+        self._remember(vmid, guest.started)
+
+    def reconfigure(self, vmid: int, config: Mapping[str, str]) -> None:
+        """From now on the guest's process runs with ``config``: a disk was moved, or a device plugged in or out."""
+        guest = self._guest(vmid)
+        guest.started = replace(guest.started, config=dict(config))
         self._remember(vmid, guest.started)
 
     async def bury(self, vmid: int) -> str:

@@ -15,6 +15,7 @@ import structlog
 from racimo.errors import Conflict, OperationFailed, RacimoError, Refused, StoreError
 from racimo.guest.busy import Busy
 from racimo.guest.config import apply_change, parse_config
+from racimo.guest.held import given_up
 from racimo.guest.marks import Marks
 from racimo.guest.memory_file import load_memory
 from racimo.guest.records import GuestRecords
@@ -103,6 +104,8 @@ class Lifecycle:
         """Change the configuration; disks that it newly asks for are made. Raises ``Conflict``, ``BadParameter``."""
         view = await self.records.owned(vmid)
         change = apply_change(view.guest.config, values, delete, digest)
+        for volume in given_up(view, delete):
+            await self.assembly.remove(vmid, volume, report)
         complete = await self.assembly.allocate(vmid, change.mapping, report, undo)
         await self.records.configure(view, complete)
         undo.pop_all()
@@ -112,7 +115,7 @@ class Lifecycle:
     async def destroy(self, vmid: int, *, purge: bool, report: Report) -> None:
         """Remove a stopped guest for good: volumes, records, logs. With ``purge`` out of HA first."""
         async with self.busy.hold(vmid):
-            view = await self._stopped(vmid)
+            view = await self.stopped(vmid)
             if parse_config(view.guest.config).protection:
                 raise Refused(
                     f"Guest {vmid} is protected",
@@ -139,7 +142,7 @@ class Lifecycle:
     ) -> None:
         """Start a stopped guest of this node, or with ``memory`` let it go on. What fails before it runs is undone."""
         async with self.busy.hold(vmid):
-            view = await self._stopped(vmid, epoch)
+            view = await self.stopped(vmid, epoch)
             config = parse_config(view.guest.config)
             if config.template:
                 raise Refused(f"Guest {vmid} is a template", why="templates never run", todo="Clone it")
@@ -283,7 +286,8 @@ class Lifecycle:
             )
         return held
 
-    async def _stopped(self, vmid: int, epoch: int | None = None) -> GuestView:
+    async def stopped(self, vmid: int, epoch: int | None = None) -> GuestView:
+        """The records of a guest of ours without a process. Raises ``Conflict``."""
         view = await self.records.owned(vmid, epoch)
         if vmid in self.host.vmids:
             raise Conflict(

@@ -14,11 +14,12 @@ from racimo.errors import BadParameter, NotFound, Refused
 from racimo.guest.cloudinit import cloud_init_seed, seed_image
 from racimo.guest.config import parse_config
 from racimo.guest.config_new import complete_new, fill_in
+from racimo.guest.held import guest_volumes
 from racimo.guest.host import GuestLaunch
 from racimo.guest.network import Tap, demand_bridge
 from racimo.guest.qemu.command_line import Launch, command_line, tap_name
 from racimo.guest.qemu.machine import pin_machine
-from racimo.storage.base import BlockSource, VolumeId
+from racimo.storage.base import BlockSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from racimo.guest.qemu.machine import Hypervisor
     from racimo.model.guest import Guest
     from racimo.model.paths import NodePaths
+    from racimo.storage.base import VolumeId
     from racimo.storage.volumes import Volumes
     from racimo.task.operation import Report
 
@@ -63,15 +65,22 @@ class NodeAssembly:
 
     async def purge(self, guest: Guest, report: Report) -> None:
         """See ``Assembly.purge``. Only volumes that carry the guest's number are removed."""
-        for volume in sorted(guest_volumes(guest)):
-            try:
-                if (await self.volumes.volume(volume)).vmid != guest.vmid:
-                    continue
-                await self.volumes.delete(volume)
-            except NotFound:
-                report.log(f"the volume {volume} is gone already")
-            else:
-                report.log(f"removed the volume {volume}")
+        volumes = sorted(guest_volumes(guest))
+        for volume in volumes:
+            await self._refuse_needed(volume)
+        for volume in volumes:
+            await self.remove(guest.vmid, volume, report)
+
+    async def remove(self, vmid: int, volume: VolumeId, report: Report) -> None:
+        """See ``Assembly.remove``."""
+        try:
+            if (await self.volumes.volume(volume)).vmid != vmid:
+                return
+            await self.volumes.delete(volume)
+        except NotFound:
+            report.log(f"the volume {volume} is gone already")
+        else:
+            report.log(f"removed the volume {volume}")
 
     async def plan(self, guest: Guest, *, incoming: bool = False, cpu: str = "") -> GuestLaunch:
         """See ``Assembly.plan``."""
@@ -150,6 +159,17 @@ class NodeAssembly:
             raise BadParameter({key: f"{drive.volume} belongs to guest {found.vmid}"}, todo="Choose another volume")
         return drive if drive.is_cdrom else replace(drive, size=found.size)
 
+    async def _refuse_needed(self, volume: VolumeId) -> None:
+        try:
+            over = await self.volumes.driver(volume.storage).dependants(volume.name)
+        except NotFound:
+            return
+        if over:
+            raise Refused(
+                f"The volume {volume} is not removed", why=f"linked clones need it: {', '.join(over)}",
+                todo="Destroy these clones first, or move their disks: a moved disk needs no other",
+            )  # fmt: skip
+
     def _check_memory(self, guest: Guest, config: GuestConfig) -> None:
         if config.memory_bytes > self._memory:
             raise Refused(
@@ -168,13 +188,3 @@ class NodeAssembly:
         for tap in taps:
             await demand_bridge(tap, self._node)
         return taps
-
-
-def guest_volumes(guest: Guest) -> set[VolumeId]:
-    """Every volume that a guest's record names: of its configuration, what is unused, and of its snapshots."""
-    found = {VolumeId.parse(section.vmstate) for section in guest.snapshots.values() if section.vmstate}
-    for mapping in (guest.config, *(section.config for section in guest.snapshots.values())):
-        config = parse_config(mapping)
-        drives = (*config.drives.values(), *config.unused.values())
-        found |= {drive.volume for drive in drives if drive.volume is not None}
-    return found

@@ -13,6 +13,7 @@ import structlog
 
 from racimo.errors import RacimoError, StoreError
 from racimo.guest.config import parse_config
+from racimo.guest.disks import settle_moves
 from racimo.guest.migration_status import cancel_migration, is_migrating
 from racimo.guest.qemu.monitor import CommandRefused
 from racimo.guest.reconcile import Judgement, Verdict, judge
@@ -183,6 +184,8 @@ class Reconciler:
                 del self._told[vmid]
                 if guest is None or guest.node != self._life.node:
                     await self._host.forget(vmid, logs=guest is None and member)
+                elif process is not None and view is not None:
+                    await settle_moves(self._life, view)
                 return True
             case Verdict.DESTROY:
                 await self._host.kill(vmid)

@@ -180,6 +180,18 @@ class GuestRecords:
         """Replace the configuration, if nobody wrote the guest since ``view``. Raises ``Conflict``."""
         return await self.rewrite(view, replace(view.guest, config=config))
 
+    async def configure_both(self, *changes: tuple[GuestView, dict[str, str]]) -> None:
+        """Replace the configurations of several guests, all or none. Raises ``Conflict``."""
+        guests = self.layout.guests
+        puts = [guests.put(view.guest.vmid, replace(view.guest, config=config), view.held) for view, config in changes]
+        if await self.layout.store.txn([view.held.compare for view, _ in changes], puts) is None:
+            names = " and ".join(str(view.guest.vmid) for view, _ in changes)
+            raise Conflict(
+                f"The configurations of guests {names} were not changed",
+                why="somebody else changed one of them meanwhile",
+                todo="Try again",
+            )
+
     async def rewrite(self, view: GuestView, guest: Guest) -> GuestView:
         """Replace the guest's record, but not its owner, if nobody wrote it since ``view``. Raises ``Conflict``."""
         guests = self.layout.guests

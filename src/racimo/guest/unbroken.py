@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from racimo.errors import StoreUnknown
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from contextlib import AsyncExitStack
 
 T = TypeVar("T")
 
@@ -23,3 +26,16 @@ async def unbroken(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError:
             continue
     return task.result()
+
+
+async def committed(undo: AsyncExitStack, write: Coroutine[Any, Any, object]) -> None:
+    """Write a record that names what was made; from then on it is not undone any more.
+
+    Neither is it when the answer of the store was lost: the record may name it by now.
+    """
+    try:
+        await unbroken(write)
+    except StoreUnknown:
+        undo.pop_all()
+        raise
+    undo.pop_all()

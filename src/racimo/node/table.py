@@ -11,6 +11,7 @@ from racimo.api.routes import (
     cluster,
     guest_agent,
     guest_console,
+    guest_disks,
     guest_moves,
     guest_power,
     guest_snapshots,
@@ -34,7 +35,7 @@ FAMILIES = (
     access, access_users, access_grants, access_tfa, pools,
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules, ha_fence, ha_control, notifications, sealing,
-    guest_agent, guest_snapshots,
+    guest_agent, guest_snapshots, guest_disks,
 )  # fmt: skip
 
 

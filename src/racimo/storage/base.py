@@ -145,11 +145,26 @@ class Driver(Protocol):
         image_format: str | None = None,
         name: str | None = None,
         progress: Progress | None = None,
+        own_format: str | None = None,
+        snapshot: str | None = None,
     ) -> VolumeId:
-        """Make a disk image from the image file ``source`` (its format is found out), converted if need be."""
+        """Make a disk image from the image file ``source`` (its format is found out), converted if need be.
+
+        ``own_format`` is that of a volume of ours, which may lie over another; ``snapshot`` one inside it to copy.
+        """
 
     async def resize(self, name: str, size: int) -> None:
         """Grow a disk image to ``size`` bytes; shrinking is refused. The guest must not run."""
+
+    async def clone(self, name: str, vmid: int) -> VolumeId:
+        """Make a disk image of ``vmid`` that shares the data of the base image ``name``, with its next free name."""
+
+    async def dependants(self, name: str) -> tuple[str, ...]:
+        """The volumes that share the data of this one and need it."""
+
+    async def link(self, name: str, vmid: int, *, base: bool = False) -> VolumeId:
+        """Give a disk image a second name, the next free one of ``vmid``, or that of a base image. No QEMU may have it
+        open. With the deletion of the first name it is renamed."""
 
     async def give(self, name: str, vmid: int) -> VolumeId:
         """Rename a disk image to the next free name of another guest. No QEMU may have it open."""

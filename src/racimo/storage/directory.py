@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import secrets
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +19,9 @@ import structlog
 from racimo.errors import AlreadyExists, Conflict, NotFound, OperationFailed, Refused
 from racimo.storage import images
 from racimo.storage.base import BlockSource, Capabilities, Content, Usage, Volume, VolumeId
+from racimo.storage.base_images import base_name, images_over, is_base
 from racimo.storage.filesystem import is_locked, opens_direct, takes_locks
+from racimo.storage.leftovers import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -37,9 +38,6 @@ SUFFIXES = {Content.ISO: (".iso", ".img"), Content.IMPORT: (".qcow2", ".raw", ".
 
 ANSWER_TIMEOUT = 15.0
 """Seconds that the file system may take to answer; a network file system whose server is gone hangs."""
-
-LEFTOVER_AGE = 3600.0
-"""Seconds for which nobody has written to an unnamed file before it counts as left behind."""
 
 MAX_DISKS = 100
 """Disks that one guest may have on one storage."""
@@ -63,6 +61,7 @@ class Directory:
         return Capabilities(
             shared=self.definition.shared,
             snapshots=True,
+            clones=True,
             snapshot_formats=("qcow2",),
             thin=self.options.get("preallocation", "off") in {"off", "metadata"},
             content=frozenset(Content(kind) for kind in self.definition.content),
@@ -137,7 +136,7 @@ class Directory:
         except FileNotFoundError as error:
             raise self._missing(name) from error
         match = IMAGE.fullmatch(name)
-        image_format = match[3] if match else _format_of(path)
+        image_format = match[3] if match else images.format_of(path)
         return Volume(
             id=VolumeId(self.definition.id, name),
             content=Content.IMAGES if match else Content(name.partition("/")[0]),
@@ -204,6 +203,23 @@ class Directory:
 
         return await self._make(vmid, chosen, needed, make, name)
 
+    async def clone(self, name: str, vmid: int) -> VolumeId:
+        """A qcow2 image over the base image, which it names by a relative path."""
+        base = await self.volume(name)
+        if not is_base(name):
+            raise Refused(f"{base.id} has no linked clones", why="it is not the disk of a template", todo="Copy it")
+        backing = f"../{name}"
+
+        async def make(path: Path) -> None:
+            await images.create_overlay(path, backing, base.format)
+
+        return await self._make(vmid, "qcow2", 0, make, None)
+
+    async def dependants(self, name: str) -> tuple[str, ...]:
+        """The qcow2 images of this directory that lie over it."""
+        path = await self.path(name)
+        return await self._in_thread(lambda: tuple(images_over(self.root, path))) if is_base(name) else ()
+
     async def import_image(
         self,
         vmid: int,
@@ -212,11 +228,13 @@ class Directory:
         image_format: str | None = None,
         name: str | None = None,
         progress: Progress | None = None,
+        own_format: str | None = None,
+        snapshot: str | None = None,
     ) -> VolumeId:
         """A copy of an image file. One that refers to other files is refused: it could name any file of the node."""
         chosen = self._format(image_format)
-        found = await images.image_info(source)
-        if found.backing or found.data_file:
+        found = await images.image_info(source, own_format)
+        if (found.backing and own_format is None) or found.data_file:
             raise Refused(
                 f"{source} was not imported",
                 why=f"it refers to another file, {found.backing or found.data_file}",
@@ -227,7 +245,7 @@ class Directory:
         needed = await images.measure_image(source, found.format, chosen)
 
         async def make(path: Path) -> None:
-            await images.convert_image(source, path, found.format, chosen, progress)
+            await images.convert_image(source, path, found.format, chosen, progress, snapshot)
 
         return await self._make(vmid, chosen, needed, make, name)
 
@@ -257,7 +275,7 @@ class Directory:
         temporary = folder / f".{secrets.token_hex(8)}.tmp"
         try:
             await self._in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
-            await self._in_thread(lambda: _sweep(folder))
+            await self._in_thread(lambda: sweep(folder))
             await make(temporary)
             return await self._publish(temporary, vmid, image_format, name)
         except images.NoSpace as error:
@@ -328,17 +346,23 @@ class Directory:
     async def give(self, name: str, vmid: int) -> VolumeId:
         """Rename an image that no QEMU has open. Broken off half-way it has both names, and nothing is lost."""
         path = await self.path(name)
+        given = await self.link(name, vmid)
+        await self._in_thread(path.unlink)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # only if nothing is in it
+        return given
+
+    async def link(self, name: str, vmid: int, *, base: bool = False) -> VolumeId:
+        """A hard link."""
+        path = await self.path(name)
         match = IMAGE.fullmatch(name)
         if match is None:
             raise Refused(f"The volume {self.definition.id}:{name} cannot be renamed", why="it is no disk image")
         await self._unused(name, "renamed")
         folder = self.root / "images" / str(vmid)
         await self._in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
-        given = await self._in_thread(lambda: self._give_name(path, vmid, match[3], None))
-        await self._in_thread(path.unlink)
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()  # only if nothing is in it
-        return given
+        chosen = base_name(name) if base else None
+        return await self._in_thread(lambda: self._give_name(path, vmid, match[3], chosen))
 
     async def snapshots(self, name: str) -> tuple[str, ...]:
         """Those inside a qcow2 image; none of a raw one."""
@@ -368,6 +392,12 @@ class Directory:
         """Remove a volume that no QEMU has open; the guest's folder goes with its last image."""
         path = await self.path(name)
         await self._unused(name, "removed")
+        if over := await self.dependants(name):
+            raise Refused(
+                f"The volume {self.definition.id}:{name} was not removed",
+                why=f"linked clones need it: {', '.join(over)}",
+                todo="Destroy these clones first, or move their disks: a moved disk needs no other",
+            )
         await self._in_thread(path.unlink)
         if IMAGE.fullmatch(name):
             with contextlib.suppress(OSError):
@@ -392,16 +422,3 @@ class Directory:
                 why=f"the file system of {self.root} gave no answer within {ANSWER_TIMEOUT:g} s",
                 todo="Check the server or the disk behind it",
             ) from error
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what an earlier node daemon left half-made when it was killed: old, and not being written."""
-    for path in folder.glob(".*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > LEFTOVER_AGE and not is_locked(path):
-                path.unlink()
-                log.warning("removed a half-made image that was left behind", file=str(path))
-
-
-def _format_of(path: Path) -> str:
-    return path.suffix[1:] if path.suffix[1:] in images.SOURCE_FORMATS else "raw"

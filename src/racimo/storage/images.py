@@ -76,6 +76,12 @@ async def create_image(path: Path, image_format: str, size: int, preallocation: 
         await _run("create", "-q", "-f", image_format, "-o", f"preallocation={preallocation}", str(path), str(size))
 
 
+async def create_overlay(path: Path, backing: str, backing_format: str) -> None:
+    """Make a qcow2 image over ``backing``, a path relative to it. ``path`` is removed again if it fails."""
+    with _removed_on_failure(path):
+        await _run("create", "-q", "-f", "qcow2", "-b", backing, "-F", backing_format, str(path))
+
+
 async def measure_image(path: Path, source_format: str, image_format: str) -> int:
     """Bytes that the copy of an image in ``image_format`` will take."""
     answer = await _run("measure", "--output=json", "-U", "-f", source_format, "-O", image_format, str(path))
@@ -84,10 +90,14 @@ async def measure_image(path: Path, source_format: str, image_format: str) -> in
 
 
 async def convert_image(
-    source: Path, target: Path, source_format: str, image_format: str, progress: Progress | None = None
-) -> None:
-    """Copy an image into a new file, sparse. ``target`` is removed again if it fails or is cancelled."""
-    options = ["-p", "-f", source_format, "-O", image_format, str(source), str(target)]
+    source: Path, target: Path, source_format: str, image_format: str, progress: Progress | None = None,
+    snapshot: str | None = None,
+) -> None:  # fmt: skip
+    """Copy an image, or a ``snapshot`` inside it, into a new file, sparse; that is removed if it fails or is cancelled.
+
+    An image that is in use is refused; a snapshot inside it does not change, and is not."""
+    of = ["-U", "-l", f"snapshot.name={snapshot}"] if snapshot else []
+    options = ["-p", *of, "-f", source_format, "-O", image_format, str(source), str(target)]
     with _removed_on_failure(target):
         await _run("convert", *options, progress=progress or (lambda fraction: None))
 
@@ -120,6 +130,11 @@ def virtual_size(path: Path, image_format: str) -> int:
         raise ValueError(f"{path} is not a qcow2 image")
     size: int = struct.unpack(">Q", header[24:32])[0]
     return size
+
+
+def format_of(path: Path) -> str:
+    """The format of an image by the ending of its name."""
+    return path.suffix[1:] if path.suffix[1:] in SOURCE_FORMATS else "raw"
 
 
 @contextlib.contextmanager

@@ -146,6 +146,23 @@ class Volumes:
             vmid, path, image_format=image_format, name=name, progress=progress
         )
 
+    async def copy(
+        self,
+        volume: VolumeId,
+        storage: str,
+        vmid: int,
+        *,
+        image_format: str | None = None,
+        snapshot: str | None = None,
+        progress: Progress | None = None,
+    ) -> VolumeId:
+        """A disk with the content of a volume that nobody writes, or of a snapshot inside it."""
+        found = await self.volume(volume)
+        return await self.driver(storage).import_image(
+            vmid, await self.path(volume), image_format=image_format, progress=progress, own_format=found.format,
+            snapshot=snapshot,
+        )  # fmt: skip
+
     async def resize(self, volume: VolumeId | str, size: int) -> None:
         """Grow a disk to ``size`` bytes."""
         found = _parsed(volume)

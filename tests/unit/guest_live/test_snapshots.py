@@ -7,62 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from guest_parts import HALT, Lines
+from guest_parts import Lines
+from qcow2_guests import SUM, a_guest, add, holds, image, inside, written
 
 from racimo.errors import AlreadyExists, BadParameter, Conflict, NotFound, Refused
-from racimo.guest.console import serial_console
 from racimo.guest.memory_file import save_memory
-from racimo.guest.operations import ConfigureGuest, CreateGuest, DestroyGuest, StartGuest, StopGuest, SuspendGuest
+from racimo.guest.operations import ConfigureGuest, DestroyGuest, StartGuest, StopGuest, SuspendGuest
 from racimo.guest.snapshot_operations import DeleteSnapshot, RollBack, TakeSnapshot
 from racimo.model.guest import SnapshotState
-from racimo.storage.images import image_info
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from guest_nodes import Datacenter, GuestNode
-
-SUM = bytes.fromhex("fa 30db bafd03 ec a801 74fb baf803 ec 00c3 88d8 ee ebed")
-"""Adds up the bytes that come on the serial port and answers each with the sum so far: its memory is one register."""
-CONFIG = {"memory": "32", "vga": "none", "balloon": "0", "serial0": "socket"}
-
-
-async def a_guest(place: Datacenter, code: bytes = HALT, **config: str) -> GuestNode:
-    node = await place.add("n1")
-    boot = place.boot_disk(code).replace("format=raw", "format=qcow2")
-    drives = {"virtio0": boot, "virtio1": "shared:0.01,format=qcow2"}
-    await node.run(CreateGuest(vmid=100, config={**CONFIG, **drives, **config}))
-    return node
-
-
-def image(place: Datacenter, number: int) -> Path:
-    return place.root / "shared" / "images" / "100" / f"vm-100-disk-{number}.qcow2"
-
-
-async def inside(place: Datacenter) -> list[tuple[str, ...]]:
-    return [(await image_info(image(place, number))).snapshots for number in (0, 1)]
-
-
-async def written(place: Datacenter, pattern: int) -> None:
-    await qemu_io(place, f"write -P {pattern} 0 64k")
-
-
-async def holds(place: Datacenter, pattern: int) -> bool:
-    return "Pattern verification failed" not in await qemu_io(place, f"read -P {pattern} 0 64k")
-
-
-async def qemu_io(place: Datacenter, command: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        "qemu-io", "-f", "qcow2", "-c", command, str(image(place, 1)), stdout=asyncio.subprocess.PIPE
-    )
-    return (await process.communicate())[0].decode()
-
-
-async def add(node: GuestNode, number: int) -> int:
-    """The guest's sum after ``number`` was added."""
-    async with asyncio.timeout(30), serial_console(node.paths, 100) as (reader, writer):
-        writer.write(bytes([number]))
-        return (await reader.readexactly(1))[0]
 
 
 async def names(node: GuestNode) -> list[str]:
@@ -72,13 +27,13 @@ async def names(node: GuestNode) -> list[str]:
 
 async def test_a_stopped_guest_goes_back_to_its_disks_and_its_configuration(place: Datacenter) -> None:
     node = await a_guest(place)
-    await written(place, 1)
+    await written(image(place, 1), 1)
     await node.task("POST", "/100/snapshot", "snapname=before&description=as+it+was")
-    await written(place, 2)
+    await written(image(place, 1), 2)
     await node.run(ConfigureGuest(vmid=100, values={"memory": "48", "virtio2": "shared:0.01"}))
     await node.task("POST", "/100/snapshot/before/rollback")
     guest = await node.layout.guests.get(100)
-    assert await holds(place, 1) and guest.config["memory"] == "32" and guest.parent == "before"
+    assert await holds(image(place, 1), 1) and guest.config["memory"] == "32" and guest.parent == "before"
     assert guest.config["unused0"].endswith("disk-2.raw") and "lock" not in guest.config
 
 
@@ -187,9 +142,9 @@ async def test_what_was_cut_off_is_cleaned_up_by_the_next_attempt(place: Datacen
 
 async def test_a_rollback_that_was_cut_off_keeps_the_guest_stopped_until_repeated(place: Datacenter) -> None:
     node = await a_guest(place)
-    await written(place, 1)
+    await written(image(place, 1), 1)
     await node.run(TakeSnapshot(vmid=100, name="one"))
-    await written(place, 2)
+    await written(image(place, 1), 2)
     view = await node.life.records.owned(100)
     await node.life.records.configure(view, {**view.guest.config, "lock": "rollback"})
     with pytest.raises(Conflict, match=r"Guest 100 is locked \(rollback\)"):
@@ -197,7 +152,7 @@ async def test_a_rollback_that_was_cut_off_keeps_the_guest_stopped_until_repeate
     await node.run(RollBack(vmid=100, name="one", start=True))
     assert await node.states() == {100: "running"}
     await node.run(StopGuest(vmid=100))
-    assert await holds(place, 1)
+    assert await holds(image(place, 1), 1)
 
 
 async def test_a_snapshot_that_fails_is_undone_and_the_guest_goes_on(place: Datacenter) -> None:

@@ -82,3 +82,9 @@ async def drop_drive_snapshot(monitor: Monitor, key: str, name: str) -> bool:
     arguments = {"device": node.node, "name": name}
     await monitor.execute("blockdev-snapshot-delete-internal-sync", arguments, timeout=TRANSACTION_TIMEOUT)
     return True
+
+
+async def node_files(monitor: Monitor) -> dict[str, str]:
+    """The image file of every block node, by the node's name."""
+    found: Any = await monitor.execute("query-named-block-nodes", {"flat": True})
+    return {str(each["node-name"]): str(each.get("file", "")) for each in found}
