@@ -181,6 +181,8 @@ def show(found: dict[str, Any]) -> None:
         print(f"{name:26} {command:>20} {each['first_write_s']} ({each['first_write_worst_s']})")
     print(f"Proxmox VE: lock {PROXMOX['lock_s']} s, fence delay {PROXMOX['fence_delay_s']} s; "
           f"median {PROXMOX['median_in_its_simulator_s']} s in its own simulator")  # fmt: skip
+    for key, value in found.get("racimo", {}).get("journal", {}).items():
+        print(f"racimo, the guest's journal, {key.replace('_', ' ')}: {value}")
     for name in ("racimo", "pacemaker"):
         for part in ("settings", "versions"):
             for key, value in found.get(name, {}).get(part, {}).items():
