@@ -92,7 +92,9 @@ class Candidate:
         checked = await client.check(await self.request())
         if checked.datacenter != self.text.datacenter:
             raise Refused(
-                "The join text is for another cluster", why=f"the member that answered is of '{checked.name}'"
+                "The join text is for another cluster",
+                why=f"the member that answered is of '{checked.name}'",
+                todo="Make a new one on a node of the cluster that you mean: racimo cluster join-info",
             )
         for warning in checked.warnings:
             report.warn(warning)

@@ -175,11 +175,19 @@ class EtcdMember:
                     except StoreError as error:
                         said = error
                     if not await self.active():
-                        raise OperationFailed("The store's member on this node ended", why=await self.said())
+                        raise OperationFailed(
+                            "The store's member on this node ended",
+                            why=await self.said(),
+                            todo=f"See all that it said: journalctl -u {ETCD_UNIT}",
+                        )
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             why = f"waited {timeout:.0f} s; {said or 'no answer'}; it logged: {await self.said()}"
-            raise OperationFailed("The store's member on this node does not serve", why=why) from None
+            raise OperationFailed(
+                "The store's member on this node does not serve",
+                why=why,
+                todo=f"See whether it reaches the other voters (ports 2379, 2380): journalctl -u {ETCD_UNIT}",
+            ) from None
 
     async def said(self) -> str:
         """The last lines that it logged, for people."""

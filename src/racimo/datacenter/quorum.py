@@ -108,7 +108,11 @@ class EtcdQuorum:
         identity = read_identity(self.paths)
         endpoints = identity.endpoints
         if not identity.clustered or not endpoints:
-            raise NotClustered(f"The node '{identity.name}' stands alone", why="it has no quorum store")
+            raise NotClustered(
+                f"The node '{identity.name}' stands alone",
+                why="it has no quorum store",
+                todo="Run it on a node of a cluster",
+            )
         if self._members is None or endpoints != self._endpoints:
             old, self._endpoints = self._members, endpoints
             self._members = EtcdMembers(endpoints, tls_files(self.paths))

@@ -49,7 +49,11 @@ async def recover(host: Host, request: RecoverRequest, report: Report) -> Identi
     """
     identity = read_identity(host.paths)
     if not identity.clustered:
-        raise NotClustered(f"The node '{identity.name}' stands alone", why="only a cluster has a quorum to recover")
+        raise NotClustered(
+            f"The node '{identity.name}' stands alone",
+            why="only a cluster has a quorum to recover",
+            todo="Run it on a node that survived of the cluster",
+        )
     member = EtcdMember(host, identity)
     backup = read_backup(request.backup) if request.backup else None
     if backup is None and not member.has_data:

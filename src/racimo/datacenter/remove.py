@@ -103,7 +103,10 @@ async def _check_guests(layout: Layout, request: RemoveRequest) -> None:
     if request.guests_to:
         target = await layout.nodes.find(request.guests_to)
         if target is None or target.record.witness or target.record.name == request.node:
-            raise BadParameter({"guests-to": f"'{request.guests_to}' is not another node that runs guests"})
+            raise BadParameter(
+                {"guests-to": f"'{request.guests_to}' is not another node that runs guests"},
+                todo="See: racimo node list",
+            )
     resources = await layout.resources.all()
     under_ha = [guest.sid for guest in guests if guest.sid in resources]
     if under_ha:

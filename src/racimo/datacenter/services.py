@@ -66,11 +66,19 @@ async def _output(*argv: str, check: bool) -> str:
         async with asyncio.timeout(TIMEOUT_S):
             output, errors = await process.communicate()
     except TimeoutError:
-        raise OperationFailed(f"'{' '.join(argv)}' did not end", why=f"waited {TIMEOUT_S:.0f} s for it") from None
+        raise OperationFailed(
+            f"'{' '.join(argv)}' did not end",
+            why=f"waited {TIMEOUT_S:.0f} s for it",
+            todo="See what systemd waits for: systemctl list-jobs",
+        ) from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if check and process.returncode:
-        raise OperationFailed(f"'{' '.join(argv)}' failed", why=errors.decode(errors="replace").strip())
+        raise OperationFailed(
+            f"'{' '.join(argv)}' failed",
+            why=errors.decode(errors="replace").strip(),
+            todo="See whether the units of Racimo are installed and whole: systemctl list-unit-files 'racimo-*'",
+        )
     return output.decode(errors="replace")

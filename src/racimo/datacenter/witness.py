@@ -124,7 +124,11 @@ async def stop_witnessing(host: Host) -> None:
     """Take all of it off this machine. Remove it from the cluster first: ``racimo cluster remove NAME`` on a node."""
     identity = read_identity(host.paths)
     if not identity.clustered:
-        raise Refused(f"'{identity.name}' is not a witness")
+        raise Refused(
+            f"'{identity.name}' is not a witness",
+            why="it belongs to no cluster",
+            todo="Nothing is to be done; to be one: racimo cluster witness TEXT",
+        )
     await host.services.stop(WITNESS_TIMER)
     await EtcdMember(host, identity).end(keep_data=False)
     CertificateFiles.of(host.paths).remove()

@@ -151,7 +151,11 @@ class GuestRecords:
         compares = [guests.absent(guest.vmid), runtimes.absent(guest.vmid)]
         if not await self._give(guest.node, compares, [guests.put(guest.vmid, guest)], self._node_id):
             await self.refuse_taken(guest.vmid)
-            raise Conflict(f"Guest {guest.vmid} cannot be created", why="another with that number is being removed")
+            raise Conflict(
+                f"Guest {guest.vmid} cannot be created",
+                why="another with that number is being removed",
+                todo="Try again in a moment, or take another number",
+            )
 
     async def _give(self, node: str, compares: list[Compare], puts: list[Put], node_id: str = "") -> bool:
         """Commit ``puts``, which give a guest to ``node``, if that takes guests and ``compares`` hold; else False."""

@@ -58,7 +58,11 @@ class HaControl:
             if member is None:
                 raise NotFound(f"Node '{node}' does not exist", todo="See: racimo cluster status")
             if member.record.witness:
-                raise Refused(f"{node} cannot be in maintenance", why="it is a witness and runs no guests")
+                raise Refused(
+                    f"{node} cannot be in maintenance",
+                    why="it is a witness and runs no guests",
+                    todo="Switch it off as it is; while it is off, every node has to stay on",
+                )
             compares = [member.compare, held.compare if held else maintenance.absent(node)]
             if on:
                 since = held.record.since if held else time.time()

@@ -173,7 +173,7 @@ class HaResources:
         for _ in range(ATTEMPTS):
             held = await layout.resources.find(name)
             if held is None:
-                raise NotFound(f"{name} is not an HA resource")
+                raise _no_such_resource(name)
             rules = await layout.rules.all() if purge else {}
             naming = {key: rule for key, rule in rules.items() if name in rule.record.resources}
             left = {key: tuple(sid for sid in rule.record.resources if sid != name) for key, rule in naming.items()}
@@ -201,16 +201,27 @@ class HaResources:
         name = await self._name(sid)
         node = await self._layout.nodes.find(target)
         if node is None:
-            raise NotFound(f"Node '{target}' does not exist")
+            raise NotFound(f"Node '{target}' does not exist", todo="See: racimo node list")
         if node.record.witness:
-            raise Refused(f"{name} cannot move to {target}", why=f"{target} is a witness and runs no guests")
+            raise Refused(
+                f"{name} cannot move to {target}",
+                why=f"{target} is a witness and runs no guests",
+                todo="Name a node that runs guests: racimo node list",
+            )
         guest = await self._layout.guests.get(vmid_of(name))
         if guest.node == target:
-            raise Conflict(f"{name} is on {target} already")
+            raise Conflict(f"{name} is on {target} already", todo="Nothing is to be done")
         service = await self._layout.services.find(name)
-        if service is None or service.record.state is ServiceState.ERROR:
-            why = "the manager has not taken it up yet" if service is None else f"it is in error: {service.record.why}"
-            raise Conflict(f"{name} cannot be moved now", why=why)
+        if service is None:
+            raise Conflict(
+                f"{name} cannot be moved now", why="the manager has not taken it up yet", todo="Try again in a moment"
+            )
+        if service.record.state is ServiceState.ERROR:
+            raise Conflict(
+                f"{name} cannot be moved now",
+                why=f"it is in error: {service.record.why}",
+                todo=f"Mend that, then clear it: racimo ha set {name} --state disabled",
+            )
         for each in await self._with_group(name, target):
             await self._layout.resources.update(each, lambda old: replace(old, target=target, target_mode=mode))
 
@@ -265,7 +276,7 @@ class HaResources:
     async def _name(self, sid: str) -> str:
         name = f"vm:{vmid_of(sid)}"
         if await self._layout.resources.find(name) is None:
-            raise NotFound(f"{name} is not an HA resource", todo="See: racimo ha status")
+            raise _no_such_resource(name)
         return name
 
 
@@ -273,6 +284,10 @@ def _node_line(name: str, status: NodeStatus | None, beat: Heartbeat | None) -> 
     if beat is None:
         return NodeLine(name, status)
     return NodeLine(name, status, beat.incarnation, beat.sequence, beat.profile, beat.watchdog, beat.commit_ms)
+
+
+def _no_such_resource(name: str) -> NotFound:
+    return NotFound(f"{name} is not an HA resource", todo="See: racimo ha status")
 
 
 def vmid_of(sid: str) -> int:

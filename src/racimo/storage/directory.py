@@ -39,6 +39,7 @@ SUFFIXES = {Content.ISO: (".iso", ".img"), Content.IMPORT: (".qcow2", ".raw", ".
 ANSWER_TIMEOUT = 15.0
 """Seconds that the file system may take to answer; a network file system whose server is gone hangs."""
 
+_WHICH = "See which are: racimo storage content STORAGE"
 MAX_DISKS = 100
 """Disks that one guest may have on one storage."""
 
@@ -241,7 +242,11 @@ class Directory:
                 todo="Flatten it with 'qemu-img convert' first",
             )
         if found.format not in images.SOURCE_FORMATS:
-            raise Refused(f"{source} was not imported", why=f"its format {found.format} is not supported")
+            raise Refused(
+                f"{source} was not imported",
+                why=f"its format {found.format} is not supported",
+                todo="Convert it first: qemu-img convert -O qcow2 SOURCE TARGET",
+            )
         needed = await images.measure_image(source, found.format, chosen)
 
         async def make(path: Path) -> None:
@@ -255,6 +260,7 @@ class Directory:
             raise Refused(
                 f"The storage {self.definition.id} cannot hold {chosen} images",
                 why=f"a directory holds {' and '.join(images.FORMATS)}",
+                todo="Name one of these formats, or none",
             )
         return chosen
 
@@ -283,7 +289,11 @@ class Directory:
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise self._full(needed, (await self.usage()).free, str(error)) from error
-            raise OperationFailed(f"The storage {self.definition.id} failed", why=str(error)) from error
+            raise OperationFailed(
+                f"The storage {self.definition.id} failed",
+                why=str(error),
+                todo=f"See that {self.root} is there, mounted and writable on this node",
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -312,7 +322,10 @@ class Directory:
                 os.link(temporary, path)
             except FileExistsError as error:
                 if name:
-                    raise AlreadyExists(f"The volume {self.definition.id}:{name} already exists") from error
+                    raise AlreadyExists(
+                        f"The volume {self.definition.id}:{name} already exists",
+                        todo=f"Take another name; what is there: racimo storage content {self.definition.id}",
+                    ) from error
                 continue
             descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -320,7 +333,11 @@ class Directory:
             finally:
                 os.close(descriptor)
             return VolumeId(self.definition.id, chosen)
-        raise Refused(f"The guest {vmid} gets no more disks on {self.definition.id}", why=f"it has {MAX_DISKS} already")
+        raise Refused(
+            f"The guest {vmid} gets no more disks on {self.definition.id}",
+            why=f"it has {MAX_DISKS} already",
+            todo="Remove one that it does not need, or use another storage",
+        )
 
     def _full(self, needed: int, free: int, said: str = "") -> Refused:
         return images.NoSpace(
@@ -333,7 +350,7 @@ class Directory:
         """Grow an image that no QEMU has open."""
         found = await self.volume(name)
         if found.content is not Content.IMAGES:
-            raise Refused(f"The volume {found.id} cannot be resized", why="it is no disk image")
+            raise Refused(f"The volume {found.id} cannot be resized", why="it is no disk image", todo=_WHICH)
         if size < found.size:
             raise Refused(
                 f"The volume {found.id} was not resized",
@@ -357,7 +374,9 @@ class Directory:
         path = await self.path(name)
         match = IMAGE.fullmatch(name)
         if match is None:
-            raise Refused(f"The volume {self.definition.id}:{name} cannot be renamed", why="it is no disk image")
+            raise Refused(
+                f"The volume {self.definition.id}:{name} cannot be renamed", why="it is no disk image", todo=_WHICH
+            )
         await self._unused(name, "renamed")
         folder = self.root / "images" / str(vmid)
         await self._in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))

@@ -275,7 +275,9 @@ async def _bounded(task: asyncio.Task[None], seconds: float) -> None:
 def _too_long(subject: str, seconds: float, holder: Lock | None) -> Conflict:
     if holder is None:
         return Conflict(
-            f"No lock on {subject}, got timeout after {seconds:g} s", why="the store did not answer in time"
+            f"No lock on {subject}, got timeout after {seconds:g} s",
+            why="the store did not answer in time",
+            todo="See whether it has its quorum: racimo cluster status",
         )
     return Conflict(
         f"No lock on {subject}, got timeout after {seconds:g} s",

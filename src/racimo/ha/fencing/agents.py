@@ -33,6 +33,8 @@ NAME = re.compile(r"fence_[a-z0-9_]{1,60}")
 POWER = re.compile(r"^Status:\s*(ON|OFF)\s*$", re.IGNORECASE | re.MULTILINE)
 OFF_CODE = 2
 """What ``status`` ends with when the power is off. Bad options end with it too, so alone it means nothing."""
+_TRY = "Run it by hand and see what it says: echo action=metadata |"
+_REINSTALL = "Install it anew: apt-get install --reinstall fence-agents"
 METADATA_TIMEOUT_S = 20.0
 SAID = 300
 """Characters that are kept of what a program says."""
@@ -91,12 +93,13 @@ class FencePrograms:
             printed = await _run(path, "action=metadata\n", METADATA_TIMEOUT_S)
         except TimeoutError:
             why = f"it printed nothing within {METADATA_TIMEOUT_S:g} s"
-            raise OperationFailed(f"{agent} does not describe itself", why=why) from None
+            raise OperationFailed(f"{agent} does not describe itself", why=why, todo=f"{_TRY} {agent}") from None
         except OSError as error:
-            raise OperationFailed(f"{agent} cannot be run", why=error.strerror or str(error)) from error
+            why = error.strerror or str(error)
+            raise OperationFailed(f"{agent} cannot be run", why=why, todo=_REINSTALL) from error
         if printed.code != 0 or "<resource-agent" not in printed.out:
             why = _said(printed) or f"it ended with code {printed.code}"
-            raise OperationFailed(f"{agent} does not describe itself", why=why)
+            raise OperationFailed(f"{agent} does not describe itself", why=why, todo=f"{_TRY} {agent}")
         return printed.out
 
     async def ask(self, device: FenceDevice, action: str) -> DeviceAnswer:

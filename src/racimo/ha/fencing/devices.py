@@ -84,9 +84,10 @@ class FenceDevices:
         devices = self._layout.fence_devices
         held = await self._layout.nodes.find(node)
         if held is None or held.record.witness:
-            why = f"{node} is a witness and runs no guests" if held else ""
-            raise (
-                NotFound(f"Node '{node}' does not exist") if held is None else Refused(f"No device for {node}", why=why)
+            if held is None:
+                raise _no_such_node(node)
+            raise Refused(
+                f"No device for {node}", why=f"{node} is a witness and runs no guests", todo="Only nodes need one"
             )
         device = self.programs.sealing.seal_record(devices.key(name), device)
         if await self._layout.store.txn([held.compare, devices.absent(name)], [devices.put(name, device)]) is not None:
@@ -159,7 +160,7 @@ class FenceDevices:
 
     async def _demand_devices(self, node: str) -> None:
         if await self._layout.nodes.find(node) is None:
-            raise NotFound(f"Node '{node}' does not exist")
+            raise _no_such_node(node)
         raise NotFound(
             f"{node} has no fence device", why="none is defined, or all are switched off", todo="racimo ha fence add"
         )
@@ -210,6 +211,10 @@ def _changed(old: FenceDevice, change: DeviceChange) -> FenceDevice:
 def shown(device: FenceDevice) -> dict[str, str]:
     """The options as people may see them: of the sealed ones only that they are set."""
     return {**device.options, **dict.fromkeys(device.secrets, "***")}
+
+
+def _no_such_node(name: str) -> NotFound:
+    return NotFound(f"Node '{name}' does not exist", todo="See: racimo node list")
 
 
 def _no_device(name: str) -> NotFound:
