@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 VMIDS = tuple(range(101, 107))
 WRITES_WITHIN_S = 150.0
 """After all is mended: boots of nodes, elections, leases and the boots of six guests under TCG on two cores."""
+MIGRATED_WITHIN_S = 60.0
+"""After all guests write, a migration that was under way has ended, one way or the other."""
+LOOK_S = 0.2
 CALM_S = (1.0, 8.0)
 """Between two faults."""
 DAEMONS = ("racimo-node", "racimo-ha", "racimo-guard", "racimo-etcd")
@@ -138,10 +141,15 @@ class Soak:
         newest = {vmid: self.newest(vmid) for vmid in VMIDS}
         await together(*(await_write(self.lab, vmid, newest[vmid] + 2, timeout_s=WRITES_WITHIN_S) for vmid in VMIDS))
         self.mended_s.append(time.monotonic() - began)
-        for vmid in VMIDS:
-            processes = guest_processes(self.lab, vmid)
-            if len(processes) != 1:
+        await together(*(self.one_process(vmid) for vmid in VMIDS))
+
+    async def one_process(self, vmid: int) -> None:
+        """Wait until a live migration that goes on has ended: it has a process at both ends."""
+        deadline = time.monotonic() + MIGRATED_WITHIN_S
+        while len(processes := guest_processes(self.lab, vmid)) != 1:
+            if time.monotonic() > deadline:
                 raise AssertionError(f"guest {vmid} runs as {processes}")
+            await asyncio.sleep(LOOK_S)
 
     def newest(self, vmid: int) -> int:
         """The highest number that the guest has acknowledged."""
