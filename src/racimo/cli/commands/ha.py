@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -75,31 +76,30 @@ HISTORY = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ResourceOptions:
+    """What can be set of a guest under HA; None for what was not given. The fields are named as in the API."""
+
+    state: State = None
+    max_restart: MaxRestart = None
+    max_relocate: MaxRelocate = None
+    failback: Failback = None
+    probe: Probe = None
+    probe_failures: ProbeFailures = None
+    probe_interval: ProbeInterval = None
+    probe_grace: ProbeGrace = None
+    comment: Comment = None
+
+
 @command(
     app, "add",
     example="racimo ha add vm:100\nracimo ha add 100 --max-restart 2 --comment 'the web shop'",
     then="racimo ha status",
 )  # fmt: skip
-async def add(
-    session: Session,
-    sid: Sid,
-    state: State = None,
-    max_restart: MaxRestart = None,
-    max_relocate: MaxRelocate = None,
-    failback: Failback = None,
-    probe: Probe = None,
-    probe_failures: ProbeFailures = None,
-    probe_interval: ProbeInterval = None,
-    probe_grace: ProbeGrace = None,
-    comment: Comment = None,
-) -> Done:
+async def add(session: Session, sid: Sid, options: ResourceOptions) -> Done:
     """Put a guest under HA: it is started, and started elsewhere when its node is gone."""
     sid = sid_of(sid)
-    answer = await session.post(
-        "/cluster/ha/resources",
-        sid=sid, state=state, max_restart=max_restart, max_relocate=max_relocate, comment=comment, failback=failback,
-        probe=probe, probe_failures=probe_failures, probe_interval=probe_interval, probe_grace=probe_grace,
-    )  # fmt: skip
+    answer = await session.post("/cluster/ha/resources", sid=sid, **asdict(options))
     return Done(f"{sid} is under HA.", answer, "racimo ha status")
 
 
@@ -116,26 +116,10 @@ async def remove(
 
 
 @command(app, "set", example="racimo ha set vm:100 --state stopped", then="racimo ha status")
-async def change(
-    session: Session,
-    sid: Sid,
-    state: State = None,
-    max_restart: MaxRestart = None,
-    max_relocate: MaxRelocate = None,
-    failback: Failback = None,
-    probe: Probe = None,
-    probe_failures: ProbeFailures = None,
-    probe_interval: ProbeInterval = None,
-    probe_grace: ProbeGrace = None,
-    comment: Comment = None,
-) -> Done:
+async def change(session: Session, sid: Sid, options: ResourceOptions) -> Done:
     """Change what HA shall do with a guest. Setting the state to disabled, then to started, clears an error."""
     sid = sid_of(sid)
-    given = {
-        "state": state, "max_restart": max_restart, "max_relocate": max_relocate, "comment": comment,
-        "failback": failback, "probe": probe, "probe_failures": probe_failures, "probe_interval": probe_interval,
-        "probe_grace": probe_grace,
-    }  # fmt: skip
+    given = asdict(options)
     if all(value is None for value in given.values()):
         raise BadParameter({"--state": "nothing to change was given"}, todo=f"racimo ha set {sid} --state started")
     answer = await session.put(f"/cluster/ha/resources/{part(sid)}", **given)

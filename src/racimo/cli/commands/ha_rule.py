@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from racimo.cli.answer import Row, rows
+from racimo.cli.answer import Json, Row, rows
 from racimo.cli.command import command, group
 from racimo.cli.commands.ha import app as ha_app
 from racimo.cli.session import Session, part
@@ -33,6 +34,26 @@ Affinity = Annotated[
 ]
 Disable = Annotated[bool | None, typer.Option("--disable/--enable", help="Switch the rule off, or on again.")]
 Comment = Annotated[str | None, typer.Option("--comment", metavar="TEXT", help="A note for people.")]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOptions:
+    """What can be set of a rule; None for what was not given."""
+
+    resources: Resources = None
+    nodes: Nodes = None
+    strict: Strict = None
+    affinity: Affinity = None
+    disable: Disable = None
+    comment: Comment = None
+
+    def given(self) -> dict[str, Json]:
+        """What was given, as the API takes it."""
+        given: dict[str, Json] = {
+            "resources": self.resources, "nodes": self.nodes, "strict": self.strict, "affinity": self.affinity,
+            "disable": self.disable, "comment": self.comment,
+        }  # fmt: skip
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def _says(rule: Row) -> str:
@@ -71,43 +92,26 @@ async def list_rules(session: Session) -> Table:
     "racimo ha rule add big --resources 100 --nodes n1:2,n2:1 --strict",
     then="racimo ha rule list",
 )  # fmt: skip
-async def add(
-    session: Session,
-    rule: Name,
-    resources: Resources = None,
-    nodes: Nodes = None,
-    strict: Strict = None,
-    affinity: Affinity = None,
-    disable: Disable = None,
-    comment: Comment = None,
-) -> Done:
+async def add(session: Session, rule: Name, options: RuleOptions) -> Done:
     """Keep guests on certain nodes (--nodes), or keep guests together or apart (--affinity)."""
-    if resources is None or (nodes is None) == (affinity is None):
+    by_nodes = options.nodes is not None
+    if options.resources is None or by_nodes == (options.affinity is not None):
+        missing = "--nodes" if options.resources else "--resources"
         raise BadParameter(
-            {"--nodes" if resources else "--resources": "a rule has --resources, and either --nodes or --affinity"},
+            {missing: "a rule has --resources, and either --nodes or --affinity"},
             todo="racimo ha rule add web --resources 100,101 --affinity negative",
         )
     answer = await session.post(
         "/cluster/ha/rules",
-        rule=rule, type="node-affinity" if nodes is not None else "resource-affinity",
-        **_given(resources, nodes, strict, affinity, disable, comment),
+        rule=rule, type="node-affinity" if by_nodes else "resource-affinity", **options.given(),
     )  # fmt: skip
     return Done(f"Rule {rule} is added.", answer, "racimo ha rule list")
 
 
 @command(app, "set", example="racimo ha rule set web --resources 100,101,102\nracimo ha rule set web --disable")
-async def change(
-    session: Session,
-    rule: Name,
-    resources: Resources = None,
-    nodes: Nodes = None,
-    strict: Strict = None,
-    affinity: Affinity = None,
-    disable: Disable = None,
-    comment: Comment = None,
-) -> Done:
+async def change(session: Session, rule: Name, options: RuleOptions) -> Done:
     """Change a rule. What is not given stays as it is."""
-    given = _given(resources, nodes, strict, affinity, disable, comment)
+    given = options.given()
     if not given:
         raise BadParameter({"--resources": "nothing to change was given"}, todo=f"racimo ha rule set {rule} --disable")
     answer = await session.put(f"/cluster/ha/rules/{part(rule)}", **given)
@@ -119,17 +123,3 @@ async def remove(session: Session, rule: Name) -> Done:
     """Forget a rule. Guests stay where they are."""
     answer = await session.delete(f"/cluster/ha/rules/{part(rule)}")
     return Done(f"Rule {rule} is removed; guests stay where they are.", answer)
-
-
-def _given(
-    resources: str | None,
-    nodes: str | None,
-    strict: bool | None,
-    affinity: str | None,
-    disable: bool | None,
-    comment: str | None,
-) -> dict[str, str | int]:
-    switches = {"strict": strict, "disable": disable}
-    texts = {"resources": resources, "nodes": nodes, "affinity": affinity, "comment": comment}
-    given: dict[str, str | int] = {name: text for name, text in texts.items() if text is not None}
-    return given | {name: int(switch) for name, switch in switches.items() if switch is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -77,6 +78,38 @@ _COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """What can be set of a target; None for what was not given."""
+
+    mailto: MailTo = None
+    from_address: From = None
+    author: Author = None
+    server: Server = None
+    port: Port = None
+    mode: Mode = None
+    username: User = None
+    password: Password = None
+    url: Url = None
+    method: Method = None
+    header: Header = None
+    secret: Secret = None
+    body: Body = None
+    comment: Comment = None
+    disable: Disable = None
+
+    def given(self) -> dict[str, Json]:
+        """What was given, as the API takes it. Reads a password from standard input where that was asked for."""
+        given: dict[str, Json] = {
+            "mailto": self.mailto, "from-address": self.from_address, "author": self.author, "server": self.server,
+            "port": self.port, "mode": self.mode, "username": self.username, "password": _typed(self.password),
+            "url": self.url, "method": self.method, "header": _pairs("--header", self.header),
+            "secret": _pairs("--secret", self.secret), "body": None if self.body is None else _base64(self.body),
+            "comment": self.comment, "disable": self.disable,
+        }  # fmt: skip
+        return {name: value for name, value in given.items() if value is not None}
+
+
 @command(targets, "list", example="racimo notification target list", then="racimo notification target test TARGET")
 async def list_targets(session: Session) -> Table:
     """List the targets, and whether they take what is sent."""
@@ -96,29 +129,12 @@ async def add(
     session: Session,
     target: Name,
     kind: Annotated[str, typer.Option("--type", metavar="TYPE", help="smtp, sendmail or webhook.")],
-    mailto: MailTo = None,
-    from_address: From = None,
-    author: Author = None,
-    server: Server = None,
-    port: Port = None,
-    mode: Mode = None,
-    username: User = None,
-    password: Password = None,
-    url: Url = None,
-    method: Method = None,
-    header: Header = None,
-    secret: Secret = None,
-    body: Body = None,
-    comment: Comment = None,
-    disable: Disable = None,
+    options: TargetOptions,
 ) -> Done:
     """Add a place where notifications can go. It gets those that a matcher gives it."""
     if kind not in (SMTP, MAIL, WEBHOOK):
         raise BadParameter({"--type": f"'{kind}' is not smtp, sendmail or webhook"})
-    given = _given(
-        mailto, from_address, author, server, port, mode, username, password, url, method, header, secret, body,
-        comment, disable,
-    )  # fmt: skip
+    given = options.given()
     answer = await session.post(f"{PATH}/endpoints/{part(kind)}", name=target, **given)
     then = f"racimo notification target test {target}"
     return Done(f"Target {target} is added; it gets what a matcher gives it.", answer, then)
@@ -128,30 +144,9 @@ async def add(
     targets, "set", example="racimo notification target set ops --mailto ops@example.org,boss@example.org",
     then="racimo notification target test TARGET",
 )  # fmt: skip
-async def change(
-    session: Session,
-    target: Name,
-    mailto: MailTo = None,
-    from_address: From = None,
-    author: Author = None,
-    server: Server = None,
-    port: Port = None,
-    mode: Mode = None,
-    username: User = None,
-    password: Password = None,
-    url: Url = None,
-    method: Method = None,
-    header: Header = None,
-    secret: Secret = None,
-    body: Body = None,
-    comment: Comment = None,
-    disable: Disable = None,
-) -> Done:
+async def change(session: Session, target: Name, options: TargetOptions) -> Done:
     """Change a target. What is not given stays as it is; headers and secrets are replaced as a whole."""
-    given = _given(
-        mailto, from_address, author, server, port, mode, username, password, url, method, header, secret, body,
-        comment, disable,
-    )  # fmt: skip
+    given = options.given()
     if not given:
         raise BadParameter(
             {"--comment": "nothing to change was given"}, todo=f"racimo notification target set {target} --disable"
@@ -181,33 +176,6 @@ async def _kind_of(session: Session, target: str) -> str:
         if entry.text("name") == target:
             return entry.text("type")
     raise NotFound(f"target '{target}' does not exist", todo="See: racimo notification target list")
-
-
-def _given(
-    mailto: str | None,
-    from_address: str | None,
-    author: str | None,
-    server: str | None,
-    port: int | None,
-    mode: str | None,
-    username: str | None,
-    password: str | None,
-    url: str | None,
-    method: str | None,
-    header: list[str] | None,
-    secret: list[str] | None,
-    body: str | None,
-    comment: str | None,
-    disable: bool | None,
-) -> dict[str, Json]:
-    given: dict[str, Json] = {
-        "mailto": mailto, "from-address": from_address, "author": author, "server": server, "port": port, "mode": mode,
-        "username": username, "password": _typed(password),
-        "url": url, "method": method, "header": _pairs("--header", header), "secret": _pairs("--secret", secret),
-        "body": None if body is None else _base64(body), "comment": comment,
-        "disable": None if disable is None else int(disable),
-    }  # fmt: skip
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _typed(password: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -37,6 +38,30 @@ Mode = Annotated[str | None, typer.Option("--mode", metavar="MODE", help="all co
 Invert = Annotated[bool | None, typer.Option("--invert-match/--no-invert-match", help="Take what it would not.")]
 Comment = Annotated[str | None, typer.Option("--comment", metavar="TEXT", help="A note for people.")]
 Disable = Annotated[bool | None, typer.Option("--disable/--enable", help="Switch it off, or on again.")]
+
+
+@dataclass(frozen=True, slots=True)
+class MatcherOptions:
+    """What can be set of a matcher; None for what was not given."""
+
+    target: Target = None
+    severity: Severity = None
+    field: Field = None
+    calendar: Calendar = None
+    mode: Mode = None
+    invert: Invert = None
+    comment: Comment = None
+    disable: Disable = None
+
+    def given(self) -> dict[str, Json]:
+        """What was given, as the API takes it."""
+        given: dict[str, Json] = {
+            "target": self.target, "match-severity": self.severity,
+            "match-field": [*self.field] if self.field else None,
+            "match-calendar": [*self.calendar] if self.calendar else None, "mode": self.mode,
+            "invert-match": self.invert, "comment": self.comment, "disable": self.disable,
+        }  # fmt: skip
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def _list(matcher: Row, name: str) -> list[str]:
@@ -80,21 +105,9 @@ async def list_matchers(session: Session) -> Table:
     "racimo notification matcher add night --target phone --match-severity error --match-calendar 22:00-6:00",
     then="racimo notification matcher list",
 )  # fmt: skip
-async def add(
-    session: Session,
-    matcher: Name,
-    target: Target = None,
-    severity: Severity = None,
-    field: Field = None,
-    calendar: Calendar = None,
-    mode: Mode = None,
-    invert: Invert = None,
-    comment: Comment = None,
-    disable: Disable = None,
-) -> Done:
+async def add(session: Session, matcher: Name, options: MatcherOptions) -> Done:
     """Give notifications to targets. Without conditions it takes everything."""
-    given = _given(target, severity, field, calendar, mode, invert, comment, disable)
-    answer = await session.post(f"{PATH}/matchers", name=matcher, **given)
+    answer = await session.post(f"{PATH}/matchers", name=matcher, **options.given())
     return Done(f"Matcher {matcher} is added.", answer, "racimo notification matcher list")
 
 
@@ -102,20 +115,13 @@ async def add(
 async def change(
     session: Session,
     matcher: Name,
-    target: Target = None,
-    severity: Severity = None,
-    field: Field = None,
-    calendar: Calendar = None,
-    mode: Mode = None,
-    invert: Invert = None,
-    comment: Comment = None,
-    disable: Disable = None,
+    options: MatcherOptions,
     delete: Annotated[
         str | None, typer.Option("--delete", metavar="LIST", help="Take conditions away, such as match-severity.")
     ] = None,
 ) -> Done:
     """Change a matcher. What is not given stays as it is."""
-    given = _given(target, severity, field, calendar, mode, invert, comment, disable)
+    given = options.given()
     if delete is not None:
         given["delete"] = delete
     if not given:
@@ -130,22 +136,3 @@ async def remove(session: Session, matcher: Name) -> Done:
     """Forget a matcher. Its targets stay."""
     answer = await session.delete(f"{PATH}/matchers/{part(matcher)}")
     return Done(f"Matcher {matcher} is removed; its targets stay.", answer)
-
-
-def _given(
-    target: str | None,
-    severity: str | None,
-    field: list[str] | None,
-    calendar: list[str] | None,
-    mode: str | None,
-    invert: bool | None,
-    comment: str | None,
-    disable: bool | None,
-) -> dict[str, Json]:
-    given: dict[str, Json] = {
-        "target": target, "match-severity": severity, "match-field": [*field] if field else None,
-        "match-calendar": [*calendar] if calendar else None, "mode": mode,
-        "invert-match": None if invert is None else int(invert), "comment": comment,
-        "disable": None if disable is None else int(disable),
-    }  # fmt: skip
-    return {name: value for name, value in given.items() if value is not None}
