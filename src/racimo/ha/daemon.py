@@ -182,6 +182,7 @@ class HaNode:
             "term": term.record.term if term else 0,
             "manages": self.manager.manages,
             "turn_ms": round(self.manager.last_turn_s * 1000, 2),
+            "cpu_load": {name: round(load.cpu, 2) for name, load in self.manager.loads().items()},
             "shutdown": self.shutdown.status(),
             "nodes": {
                 name: {

@@ -13,8 +13,8 @@ from racimo.errors import OperationFailed
 from racimo.lab.process import Process
 
 MOUNT = Path("/sys/fs/cgroup")
-V1_HIERARCHIES = ("systemd", "freezer", "unified")
-"""Where cgroup version 1 is in use: those that a node's systemd and our faults need."""
+V1_HIERARCHIES = ("systemd", "freezer", "cpuacct", "unified")
+"""Where cgroup version 1 is in use: those that a node's systemd, our faults and its count of processor time need."""
 FREEZE_TIMEOUT_S = 10.0
 
 

@@ -29,7 +29,7 @@ from racimo.guest.qemu.machine import find_hypervisor
 from racimo.node.addresses import default_address
 from racimo.node.rescue import BecomeWitness, RecoverStore
 from racimo.node.session import Machine, Session
-from racimo.node.status import ProcMeter
+from racimo.node.status import ProcMeter, own_cgroup
 from racimo.node.table import build_table
 from racimo.store.layout import Layout
 from racimo.store.memory import MemoryStore
@@ -80,7 +80,7 @@ class NodeDaemon:
         self._auditing: asyncio.Task[None] | None = None
         self.services.provide(self.audit)
         self.services.provide(SetupSteps(self))
-        self.services.provide(UsageMeter(ProcMeter()))
+        self.services.provide(UsageMeter(ProcMeter(cgroup=own_cgroup())))
         self.server = ApiServer(build_table(), self.services, self._is_peer)
         self._hypervisor: Hypervisor | None = None
         self._present: _Present | None = None

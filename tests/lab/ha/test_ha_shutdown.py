@@ -29,20 +29,16 @@ ENDS_WITHIN_S = 120.0
 
 
 @asynccontextmanager
-async def shutdown_policy(three: HaLab, policy: str) -> AsyncIterator[None]:
-    """The datacenter's policy for as long as the block lasts."""
-    await _write_policy(three, policy)
+async def shutdown_policy(three: HaLab, policy: str, **more: int) -> AsyncIterator[None]:
+    """The datacenter's policy, and ``more`` settings, for as long as the block lasts."""
+    node = three.nodes[0]
+    before = json.loads(await three.etcdctl(node, "get", SETTINGS, "--print-value-only"))
+    await three.etcdctl(node, "put", SETTINGS, json.dumps({**before, "ha_shutdown_policy": policy, **more}))
     try:
         yield
     finally:
         await three.at_rest()
-        await _write_policy(three, "conditional")
-
-
-async def _write_policy(three: HaLab, policy: str) -> None:
-    node = three.nodes[0]
-    settings = json.loads(await three.etcdctl(node, "get", SETTINGS, "--print-value-only"))
-    await three.etcdctl(node, "put", SETTINGS, json.dumps({**settings, "ha_shutdown_policy": policy}))
+        await three.etcdctl(node, "put", SETTINGS, json.dumps(before))
 
 
 async def history(node: LabNode) -> list[dict[str, Any]]:
@@ -111,4 +107,28 @@ async def test_a_node_that_reboots_freezes_its_guest_which_nobody_takes(three: H
         f"{node.name} rebooted by policy conditional: off after {took:.1f} s, its guest frozen and started again"
     )
     await three.at_rest()
+    await three.assert_sound()
+
+
+async def test_a_shutdown_gives_migrating_up_after_the_set_time_and_says_so(three: HaLab, figures: list[str]) -> None:
+    node = three.owner()
+    other = three.others(node)[0]
+    async with shutdown_policy(three, "migrate", ha_migrate_wait=3, migration_bandwidth=1 << 20):  # takes a minute
+        at, old, since = boot_clock(), three.running(), time.time()
+        await node.shut_down()
+        took = boot_clock() - at
+
+        async def elsewhere() -> str | None:
+            processes = guest_processes(three.lab, VMID)
+            return processes[0].node if processes and processes[0].node != node.name else None
+
+        target = await until("the guest started elsewhere", elsewhere, 60)
+        steps = [step for step in await history(other) if step["at"] > since]
+        why = "did not all migrate away in the time set for it"
+        assert any(why in str(step["why"]) for step in steps), steps
+        assert three.running().pid != old.pid
+        await three.writes()
+    figures.append(
+        f"{node.name} gave a migration up after 3 s and was off within {took:.1f} s: {VMID} runs on {target}"
+    )
     await three.assert_sound()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,3 +42,28 @@ async def test_two_looks_at_the_same_tick_do_not_divide_by_nothing(proc: Path) -
     meter = ProcMeter(proc, window=0.0)
     assert (await meter.read()).cpu == 0.0
     assert (await meter.read()).cpu == 0.0
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("cpuacct/cpuacct.usage", "{ns}\n"), ("cpu.stat", "usage_usec {us}\nuser_usec 1\n")]
+)
+async def test_a_container_counts_what_it_uses_itself_and_not_its_host(
+    proc: Path, tmp_path: Path, file: str, text: str
+) -> None:
+    group = tmp_path / "cgroup"
+    (group / file).parent.mkdir(parents=True)
+    (group / file).write_text(text.format(ns=0, us=0))
+    meter = ProcMeter(proc, window=0.0, cgroup=group)
+    await meter.read()
+    (proc / "stat").write_text("cpu 900 0 0 100 0 0 0 0\n")  # the host is busy
+    began = time.monotonic_ns()
+    assert (await meter.read()).cpu == 0.0
+    (group / file).write_text(text.format(ns=10**18, us=10**15))
+    assert (await meter.read()).cpu > 1.0 and time.monotonic_ns() > began
+
+
+async def test_a_container_whose_group_counts_nothing_falls_back_to_proc(proc: Path, tmp_path: Path) -> None:
+    meter = ProcMeter(proc, window=0.0, cgroup=tmp_path / "none")
+    await meter.read()
+    (proc / "stat").write_text("cpu 130 0 0 170 0 0 0 0\n")
+    assert (await meter.read()).cpu == pytest.approx(0.3)
