@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from racimo.ha.states import ArmingChange, BalanceChange, Fence, Move, NodeChange, PowerOff, ServiceChange
+from racimo.ha.states import ArmingChange, BalanceChange, Fence, Move, NodeChange, PowerOff, ServiceChange, SwitchOn
 from racimo.model.record import Record
 from racimo.store.base import Compare
 
@@ -37,6 +37,8 @@ class Commit:
                 return self._fence(decision)
             case PowerOff():
                 return self._power_off(decision)
+            case SwitchOn():
+                return self._switch_on(decision)
             case ServiceChange():
                 return self._service(decision)
             case Move():
@@ -73,6 +75,14 @@ class Commit:
         fencings, name = self.layout.fencings, decision.node
         held, beat = self.basis.fencings.get(name), self.layout.heartbeats.key(name)
         compares = [self.term, self._armed, Compare(beat, decision.fencing.revision), _unchanged(fencings, name, held)]
+        return compares, [fencings.put(name, decision.fencing, held)], []
+
+    def _switch_on(self, decision: SwitchOn) -> Transaction:
+        """Not when the node shows life, or was told anything else meanwhile."""
+        fencings, name = self.layout.fencings, decision.subject
+        held, status = self.basis.fencings.get(name), self.basis.node_statuses.get(name)
+        compares = [self.term, self._armed, self.layout.heartbeats.absent(name), _unchanged(fencings, name, held)]
+        compares.append(_unchanged(self.layout.node_statuses, name, status))
         return compares, [fencings.put(name, decision.fencing, held)], []
 
     def _service(self, decision: ServiceChange) -> Transaction:

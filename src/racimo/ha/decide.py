@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from racimo.ha.arming import next_phase
 from racimo.ha.balancing import balance
 from racimo.ha.fencing.orders import fence_by_power, power_off
+from racimo.ha.fencing.returns import switch_on, told
 from racimo.ha.scene import SHUTDOWN, Scene, guarded, members
 from racimo.ha.service_turn import ServiceTurn
 from racimo.ha.services import decide_service
@@ -85,6 +86,8 @@ def _node(scene: Scene, name: str, now: float) -> Iterator[Decision]:
         return
     if order := power_off(snapshot, name, now):
         yield order
+    if back := switch_on(snapshot, name):
+        yield back
     old = snapshot.statuses.get(name)
     if name not in scene.members and name not in snapshot.heartbeats:
         if old is not None and not _guests_on(snapshot, name):
@@ -93,8 +96,8 @@ def _node(scene: Scene, name: str, now: float) -> Iterator[Decision]:
         if old is None:
             return
     new = _status(scene, name, sighting, now, old)
-    if old is None or (old.health, old.proof, old.mode) != (new.health, new.proof, new.mode):
-        yield NodeChange(name, new, new.why)
+    if old is None or (old.health, old.proof, old.mode, old.power) != (new.health, new.proof, new.mode, new.power):
+        yield NodeChange(name, new, "; ".join(filter(None, (new.why, new.power))))
 
 
 def _guests_on(snapshot: Snapshot, name: str) -> list[str]:
@@ -141,6 +144,7 @@ def _status(scene: Scene, name: str, sighting: Sighting | None, now: float, old:
     snapshot = scene.snapshot
     heartbeat, mode = snapshot.heartbeats.get(name), _mode(snapshot, name)
     proof, armed = (old.proof, old.armed) if old is not None and heartbeat is None else ("", 0)
+    power, on = told(snapshot, name) if proof else ("", False)
     if name not in scene.members:
         health, why = NodeHealth.GONE, f"{name} is no longer a member"
     elif heartbeat is not None and sighting is not None and now < sighting.suspect:
@@ -155,7 +159,10 @@ def _status(scene: Scene, name: str, sighting: Sighting | None, now: float, old:
         health, why = (old.health, old.why) if old else (NodeHealth.UNKNOWN, f"{name} was not observed yet")
     else:
         health, why = NodeHealth.UNKNOWN, f"nothing new was seen of {name} for {now - sighting.since:.1f} s"
-    return NodeStatus(node=name, health=health, why=why, proof=proof, since=snapshot.wall, mode=mode, armed=armed)
+    return NodeStatus(
+        node=name, health=health, why=why, proof=proof, since=snapshot.wall, mode=mode, armed=armed,
+        power=power, switched_on=on,
+    )  # fmt: skip
 
 
 def _alive(scene: Scene, name: str, mode: str) -> tuple[NodeHealth, str]:

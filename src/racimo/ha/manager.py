@@ -13,6 +13,7 @@ from racimo.ha.commit import STATE, Commit
 from racimo.ha.decide import decide
 from racimo.ha.fencing.orders import fence_by_power, power_off
 from racimo.ha.fencing.proofs import fenceable
+from racimo.ha.fencing.returns import returning
 from racimo.ha.observer import names
 from racimo.ha.states import DEFAULTS, Fence, Load, PowerOff, Snapshot
 from racimo.ha.wake import Wake
@@ -139,6 +140,7 @@ class Manager:
             node=self.node,
             fenceable=self._fenceable(view),
             fencings=of(_records, view.fencings, "fencings"),
+            returning=self._returning(view),
             before_cut=_before_cut(view),
         )
 
@@ -156,6 +158,11 @@ class Manager:
             self._made(_records, view.fence_devices, "fence_devices"),
             self._made(_records, view.fence_checks, "fence_checks"),
         )
+
+    def _returning(self, view: Records) -> frozenset[str]:
+        if not self.can_fence or not view.fencings:
+            return frozenset()
+        return returning(self._made(_records, view.fence_devices, "fence_devices"))
 
     def _ruleset(self, view: Records) -> RuleSet:
         """The rules made ready for use, anew only when they or the members changed."""

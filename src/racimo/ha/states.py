@@ -94,6 +94,8 @@ class Snapshot:
     """Nodes with a fence device that is relied on."""
     fencings: Mapping[str, Fencing] = field(default_factory=dict)
     """The last order to cut each node's power."""
+    returning: frozenset[str] = frozenset()
+    """Nodes that are switched on again after their power was cut."""
     before_cut: frozenset[str] = frozenset()
     """Guests of which nothing was written by their node since the heartbeat that the last order to cut its power names:
     when that is off, they have ended."""
@@ -140,6 +142,19 @@ class PowerOff:
     def node(self) -> str:
         """The node to be cut."""
         return self.fencing.node
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.fencing.node
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchOn:
+    """Have the fence devices switch a node on again, if it still shows no life. ``fencing`` holds the order."""
+
+    fencing: Fencing
+    why: str
 
     @property
     def subject(self) -> str:
@@ -207,7 +222,7 @@ class BalanceChange:
         return "datacenter"
 
 
-Decision = NodeChange | Fence | PowerOff | ServiceChange | Move | ArmingChange | BalanceChange
+Decision = NodeChange | Fence | PowerOff | SwitchOn | ServiceChange | Move | ArmingChange | BalanceChange
 
 
 @dataclass(frozen=True, slots=True)

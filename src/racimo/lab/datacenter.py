@@ -75,7 +75,10 @@ async def make_datacenter(lab: Lab, tell: Tell) -> None:
 
 
 async def add_fence_devices(lab: Lab, tell: Tell) -> None:
-    """A fence device for every node that runs guests: the lab's own, which ``racimo lab fence`` can make fail."""
+    """A fence device for every node that runs guests: the lab's own, which ``racimo lab fence`` can make fail.
+
+    What it cut stays off until ``racimo lab start``.
+    """
     nodes = [node for node in lab.nodes if not node.spec.witness]
     with timed(tell, f"racimo ha fence add NODE fence_racimo_lab plug=NODE, for {_names(nodes)}"):
         async with api(nodes[0]) as client:
@@ -83,6 +86,7 @@ async def add_fence_devices(lab: Lab, tell: Tell) -> None:
                 await client.post(
                     "/racimo/ha/fence/devices",
                     node=node.name, agent="fence_racimo_lab", name=f"{node.name}-lab", options={"plug": node.name},
+                    power_on=False,
                 )  # fmt: skip
 
 

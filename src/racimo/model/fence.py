@@ -41,6 +41,8 @@ class FenceDevice(Record):
     timeout: float = DEFAULT_TIMEOUT_S
     """Seconds that one call may take."""
     enabled: bool = True
+    power_on: bool = True
+    """Whether the node is switched on again once its guests have been recovered. One device that says no is enough."""
     comment: str = ""
 
 
@@ -58,6 +60,30 @@ class DeviceAnswer:
     said: str = ""
     """For people: its words, or why there are none."""
     seconds: float = 0.0
+
+
+class ReturnStage(StrEnum):
+    """How far switching a node on again has come."""
+
+    RUNNING = "running"
+    DONE = "done"
+    """Its devices say that it is on. Whether it comes up is another matter."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerReturn:
+    """The last order to switch a node on again whose power was cut."""
+
+    by: str
+    """The node that carries it out."""
+    term: int
+    """Of the manager that gave it."""
+    attempt: int = 1
+    stage: ReturnStage = ReturnStage.RUNNING
+    why: str = ""
+    since: float = 0.0
+    """When it was ordered, in seconds since the epoch. Sets the pace of the next try, proves nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +104,8 @@ class Fencing(Record):
     answers: tuple[DeviceAnswer, ...] = ()
     since: float = 0.0
     """When it was ordered, in seconds since the epoch; for people only."""
+    back: PowerReturn | None = None
+    """What was done to switch the node on again; None: nothing yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,6 +126,10 @@ class NodeStatus(Record):
     """``reboot`` or ``poweroff`` from when the node announced its shutdown until it shows life in another mode."""
     armed: int = 0
     """With a proof: the generation of ``Arming`` that the last heartbeat named, by which all guests were marked."""
+    power: str = ""
+    """What came of switching a node on again whose power was cut, for people; empty: nothing yet."""
+    switched_on: bool = False
+    """Whether that came about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

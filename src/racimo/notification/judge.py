@@ -29,20 +29,25 @@ NOT_A_FAILURE = ("Cancelled",)
 
 
 def judge_node(name: str, status: NodeStatus | None) -> list[Verdict]:
-    """Fenced, or back."""
+    """Fenced, or back; whether it could be switched on again."""
     key, fields = f"fencing:{name}", {"hostname": name, "node": name}
+    power, kind = f"power:{name}", EventType.FENCING
     if status is None or status.health is NodeHealth.GONE:
-        text = f"{name} is no longer a member of the datacenter."
-        return [Over(key, EventType.FENCING, f"{name} was removed", text, fields)]
+        text, title = f"{name} is no longer a member of the datacenter.", f"{name} was removed"
+        return [Over(key, kind, title, text, fields), Over(power, kind, title, text, fields)]
     if status.health in ALIVE:
-        text = f"{name} takes part again: {status.why}."
-        return [Over(key, EventType.FENCING, f"{name} is back", text, fields)]
+        text, title = f"{name} takes part again: {status.why}.", f"{name} is switched on"
+        return [Over(key, kind, f"{name} is back", text, fields), Over(power, kind, title, text, fields)]
     if status.health is not NodeHealth.FENCE:
         return []
     severity = Severity.NOTICE if status.mode else Severity.ERROR
     title = f"{name} was shut down and is fenced" if status.mode else f"{name} is fenced"
     text = f"{status.why}. Its HA guests are started on other nodes.\nProof: {status.proof}"
-    return [Begin(key, EventType.FENCING, severity, title, text, fields)]
+    found: list[Verdict] = [Begin(key, kind, severity, title, text, fields)]
+    if status.power and not status.switched_on:
+        text = f"{name} was fenced, and {status.power}.\nSwitch it on by hand, and see why: racimo ha fence test {name}"
+        found.append(Begin(power, kind, Severity.WARNING, f"{name} stays off", text, fields))
+    return found
 
 
 def judge_service(sid: str, service: Service | None, statuses: Mapping[str, NodeStatus]) -> list[Verdict]:

@@ -162,7 +162,7 @@ class Notifier:
             verdicts += judge_service(sid, service, statuses)
         for key, held in self.teller.said.all().items():
             kind, _, subject = key.partition(":")
-            if kind == "fencing" and subject not in statuses:
+            if kind in ("fencing", "power") and subject not in statuses:
                 verdicts += judge_node(subject, None)
             elif kind in ("error", "recovery") and subject not in services:
                 verdicts += judge_service(subject, None, statuses)

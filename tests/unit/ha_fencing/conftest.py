@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "ha"))
 
 PROGRAM = r"""#!/bin/sh
-# Faults, one per file: lie hang slow early wrong (status off while on), bad (bad options), error, stuck (status hangs)
+# Faults, one per file: lie hang slow early dark (on does nothing)
+# wrong (status off while on), bad (bad options), error, stuck (status hangs)
 action= plug= password= state=STATE
 while IFS= read -r line; do
   case $line in
@@ -30,6 +31,7 @@ echo "$action $plug $* $(tr '\0' ' ' </proc/$$/cmdline)" >>"$state/calls"
 case $action/$fault in
   off/hang|status/stuck) sleep 60;;
   off/slow) sleep 0.5;;
+  on/dark) echo "Success: Powered on"; exit 0;;
   */bad) echo "Failed: unknown option" >&2; exit 2;;
   */error) echo "Failed: login denied for $password" >&2; exit 3;;
   off/lie) echo "Success: Powered OFF"; exit 0;;

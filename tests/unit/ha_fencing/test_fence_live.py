@@ -13,7 +13,7 @@ from one_node import Desk, HandClock, OneNode, Starter
 
 from racimo.ha.daemon import HaNode
 from racimo.ha.fencing.checker import Checker
-from racimo.model.fence import FenceDevice, FenceStage, Fencing
+from racimo.model.fence import FenceDevice, FenceStage, Fencing, ReturnStage
 from racimo.model.guest import Guest, RunState, Runtime
 from racimo.model.ha import Arming, Heartbeat, ManagerTerm, Resource, Service, ServiceState
 from racimo.model.node import Node
@@ -113,7 +113,7 @@ async def moved(datacenter: Datacenter) -> bool:
 
 
 async def test_a_silent_nodes_power_is_cut_and_its_guest_moves_on_the_confirmation(datacenter: Datacenter) -> None:
-    device = await datacenter.device()
+    device = await datacenter.device(power_on=False)
     await datacenter.beat("n1", "n3")
     async with datacenter.runs():
         await until(lambda: datacenter.ha.manager.manages, "a manager")
@@ -124,6 +124,57 @@ async def test_a_silent_nodes_power_is_cut_and_its_guest_moves_on_the_confirmati
         status = await datacenter.layout.node_statuses.get("n1")
         assert status.proof.startswith("power: n1-bmc cut it and then said that it is off, asked by n2 in term 1")
         assert await datacenter.layout.heartbeats.find("n1") is None
+
+
+async def test_a_node_that_was_cut_is_switched_on_again_once_its_guest_was_recovered(datacenter: Datacenter) -> None:
+    device = await datacenter.device()
+    await datacenter.beat("n1", "n3")
+    async with datacenter.runs():
+        await until(lambda: datacenter.ha.manager.manages, "a manager")
+        await datacenter.seconds(2, "n1", "n3")
+        await datacenter.seconds(4, "n3")
+        await until_it(lambda: told(datacenter, "it was switched on again: n1-bmc says that it is on"), "the word")
+        assert datacenter.bench.power(device) == "on"
+        order = [call.split()[0] for call in datacenter.bench.calls if not call.startswith("status")]
+        assert order == ["off", "on"] and await moved(datacenter)
+        await datacenter.beat("n1")
+        await until_it(lambda: told(datacenter, ""), "n1 shows life")
+
+
+async def test_a_device_that_does_not_switch_a_node_on_is_told_so_three_times(datacenter: Datacenter) -> None:
+    device = await datacenter.device(timeout=0.6)
+    await datacenter.beat("n1", "n3")
+    async with datacenter.runs():
+        await until(lambda: datacenter.ha.manager.manages, "a manager")
+        await datacenter.seconds(2, "n1", "n3")
+        datacenter.bench.fault(device, "dark")
+        await datacenter.seconds(4, "n3")
+        await until_it(lambda: moved(datacenter), "the guest's move")
+        began = datacenter.clock.now
+        while not await failed_to_return(datacenter, 3):
+            assert datacenter.clock.now - began < 200, "its tries take too long"
+            await datacenter.seconds(1, "n3")
+        assert datacenter.clock.now - began > 60 and told_on(datacenter) == 3
+        await until_it(
+            lambda: told(datacenter, "it could not be switched on again in 3 tries: n1-bmc says"), "the word"
+        )
+        await datacenter.seconds(31, "n3")
+        assert told_on(datacenter) == 3
+
+
+def told_on(datacenter: Datacenter) -> int:
+    return sum(call.startswith("on ") for call in datacenter.bench.calls)
+
+
+async def told(datacenter: Datacenter, what: str) -> bool:
+    status = await datacenter.layout.node_statuses.get("n1")
+    return status.power.startswith(what) if what else not status.power
+
+
+async def failed_to_return(datacenter: Datacenter, attempt: int) -> bool:
+    fencing = await datacenter.fencing()
+    back = fencing.back if fencing is not None else None
+    return back is not None and (back.stage, back.attempt) == (ReturnStage.FAILED, attempt)
 
 
 async def test_a_lying_device_is_asked_twice_and_nothing_moves_before_the_lease_ran_out(datacenter: Datacenter) -> None:

@@ -32,7 +32,9 @@ def said(verdicts: list[Verdict]) -> dict[str, str]:
 )
 def test_a_node(health: NodeHealth, mode: str, expected: str | None) -> None:
     verdicts = judge_node("n1", NodeStatus(node="n1", health=health, mode=mode, why="so it is"))
-    assert said(verdicts) == ({"fencing:n1": expected} if expected else {})
+    assert {key: told for key, told in said(verdicts).items() if key != "power:n1"} == (
+        {"fencing:n1": expected} if expected else {}
+    )
     for verdict in verdicts:
         assert verdict.fields["node"] == verdict.fields["hostname"] == "n1"
         if isinstance(verdict, Begin):
@@ -40,7 +42,15 @@ def test_a_node(health: NodeHealth, mode: str, expected: str | None) -> None:
 
 
 def test_a_node_that_is_no_more_is_no_longer_fenced() -> None:
-    assert said(judge_node("n1", None)) == {"fencing:n1": "- n1 was removed"}
+    assert said(judge_node("n1", None)) == {"fencing:n1": "- n1 was removed", "power:n1": "- n1 was removed"}
+
+
+def test_a_node_that_could_not_be_switched_on_again() -> None:
+    status = replace(FENCED["n1"], power="it could not be switched on again in 3 tries: n1-bmc does not answer")
+    assert said(judge_node("n1", status)) == {"fencing:n1": "+ n1 is fenced", "power:n1": "+ n1 stays off"}
+    assert "power:n1" not in said(judge_node("n1", replace(status, switched_on=True)))
+    back = replace(status, health=NodeHealth.ONLINE, power="")
+    assert said(judge_node("n1", back)) == {"fencing:n1": "- n1 is back", "power:n1": "- n1 is switched on"}
 
 
 def service(state: ServiceState, *steps: str) -> Service:

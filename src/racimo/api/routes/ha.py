@@ -191,7 +191,8 @@ def _node(line: NodeLine) -> dict[str, JsonValue]:
     status = line.status
     return {
         "id": f"lrm:{line.name}", "type": "lrm", "node": line.name, "status": line.health,
-        "why": status.why if status else "", "proof": status.proof if status else "", "profile": line.profile,
+        "why": "; ".join(filter(None, (status.why, status.power))) if status else "",
+        "proof": status.proof if status else "", "profile": line.profile,
         "watchdog": line.watchdog, "commit_ms": line.commit_ms,
     }  # fmt: skip
 

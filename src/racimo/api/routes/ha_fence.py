@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from racimo.api.context import Context
     from racimo.ha.fencing.devices import DeviceLine
     from racimo.ha.fencing.metadata import AgentParameter
-    from racimo.model.fence import DeviceAnswer, Fencing
+    from racimo.model.fence import DeviceAnswer, Fencing, PowerReturn
     from racimo.task.upid import Upid
 
 AUDIT = privilege("/", "Sys.Audit")
@@ -35,6 +35,8 @@ Secrets = Annotated[
 ]
 Level = Annotated[int, Field(description="All devices of level 1 together, else those of level 2, and so on.")]
 Timeout = Annotated[float, Field(description="Seconds that one call of the agent may take.")]
+
+PowerOn = Annotated[bool, Field(description="Whether the node is switched on again when its guests are recovered.")]
 
 routes = Routes()
 
@@ -62,6 +64,7 @@ class NewDevice(Parameters):
     secrets: Secrets
     level: Level = 1
     timeout: Timeout = DEFAULT_TIMEOUT_S
+    power_on: PowerOn = True
     comment: Annotated[str, Field(max_length=4096)] = ""
 
 
@@ -75,6 +78,7 @@ class ChangedDevice(OfDevice):
     level: Level | None = None
     timeout: Timeout | None = None
     enabled: Annotated[bool | None, Field(description="Whether it is used.")] = None
+    power_on: PowerOn | None = None
     comment: Annotated[str | None, Field(max_length=4096)] = None
 
 
@@ -101,6 +105,7 @@ async def add_device(context: Context, parameters: NewDevice) -> str:
         secrets=parameters.secrets,
         level=parameters.level,
         timeout=parameters.timeout,
+        power_on=parameters.power_on,
         comment=parameters.comment,
     )
     return device.name
@@ -119,6 +124,7 @@ async def change_device(context: Context, parameters: ChangedDevice) -> None:
         level=parameters.level,
         timeout=parameters.timeout,
         enabled=parameters.enabled,
+        power_on=parameters.power_on,
         comment=parameters.comment,
     )
     await context.services.need(FenceDevices).change(parameters.device, change)
@@ -193,6 +199,7 @@ def _device(line: DeviceLine) -> dict[str, JsonValue]:
     return {
         "device": device.name, "node": device.node, "agent": device.agent, "level": device.level,
         "options": dict(shown(device)), "timeout": device.timeout, "enabled": device.enabled,
+        "power_on": device.power_on,
         "comment": device.comment, "ok": check.ok if check else None, "why": check.why if check else "not asked yet",
         "since": check.since if check else None,
     }  # fmt: skip
@@ -202,6 +209,13 @@ def _fencing(fencing: Fencing) -> dict[str, JsonValue]:
     return {
         "stage": fencing.stage.value, "why": fencing.why, "by": fencing.by, "term": fencing.term,
         "attempt": fencing.attempt, "since": fencing.since, "answers": [_answer(each) for each in fencing.answers],
+        "back": _back(fencing.back) if fencing.back else None,
+    }  # fmt: skip
+
+
+def _back(back: PowerReturn) -> dict[str, JsonValue]:
+    return {
+        "stage": back.stage.value, "why": back.why, "by": back.by, "attempt": back.attempt, "since": back.since,
     }  # fmt: skip
 
 

@@ -34,6 +34,10 @@ Level = Annotated[
     int | None, typer.Option("--level", min=1, max=9, help="All of level 1 together, else all of level 2, and so on.")
 ]
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that one call of the agent may take.")]
+PowerOn = Annotated[
+    bool | None,
+    typer.Option("--power-on/--stay-off", help="Whether the node is switched on again when its guests are recovered."),
+]
 Asker = Annotated[
     str | None,
     typer.Option(
@@ -66,7 +70,11 @@ def _ways(entry: Row) -> str:
 
 
 def _last(last: Row) -> str:
-    return f"{moment(last.number('since'))}: {last.text('stage')}, {last.text('why')}" if last.fields else "never"
+    if not last.fields:
+        return "never"
+    back = last.row("back")
+    again = f"; switched on again: {back.text('stage')}, {back.text('why')}" if back.fields else ""
+    return f"{moment(last.number('since'))}: {last.text('stage')}, {last.text('why')}{again}"
 
 
 def _kind(entry: Row) -> str:
@@ -81,6 +89,7 @@ _DEVICES = (
     Column("Agent", lambda entry: entry.text("agent")),
     Column("Options", _options),
     Column("Relied on", _reliance),
+    Column("Then", lambda entry: "switched on again" if entry.flag("power_on") else "stays off"),
 )
 _NODES = (
     Column("Node", lambda entry: entry.text("node")),
@@ -138,20 +147,22 @@ async def add(
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Without it, made of node and agent.")] = "",
     level: Level = None,
     timeout: Timeout = None,
+    power_on: PowerOn = None,
     comment: Comment = None,
 ) -> Done:
     """Define what cuts a node's power. Secrets are sealed: they are never shown again."""
     answer = await session.post(
         "/racimo/ha/fence/devices",
         node=node, agent=agent, name=name, options=dict(_plain(options or [])), secrets=dict(_secrets(secret or [])),
-        level=level, timeout=timeout, comment=comment,
+        level=level, timeout=timeout, power_on=power_on, comment=comment,
     )  # fmt: skip
     return Done(f"Fence device {answer} cuts the power of {node}.", {"device": answer}, f"racimo ha fence test {node}")
 
 
 @command(
     app, "set",
-    example="racimo ha fence set n1-ipmilan ip=10.0.0.12\nracimo ha fence set n1-ipmilan --secret password",
+    example="racimo ha fence set n1-ipmilan ip=10.0.0.12\nracimo ha fence set n1-ipmilan --secret password\n"
+    "racimo ha fence set n1-ipmilan --stay-off",
     then="racimo ha fence test NODE",
 )  # fmt: skip
 async def change(
@@ -165,10 +176,11 @@ async def change(
     level: Level = None,
     timeout: Timeout = None,
     enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Whether it is used.")] = None,
+    power_on: PowerOn = None,
     comment: Comment = None,
 ) -> Done:
     """Change a fence device. What is not given stays as it is."""
-    given = {"level": level, "timeout": timeout, "enabled": enabled, "comment": comment}
+    given = {"level": level, "timeout": timeout, "enabled": enabled, "power_on": power_on, "comment": comment}
     if not (options or secret or delete) and all(value is None for value in given.values()):
         raise BadParameter({"KEY=VALUE": "nothing to change was given"}, todo=f"racimo ha fence set {device} --level 2")
     answer = await session.put(

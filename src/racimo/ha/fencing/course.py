@@ -51,12 +51,27 @@ class Course:
             faults.append(verdict.why)
         return Verdict(False, "; ".join(faults) or "there is no fence device that is relied on", tuple(answers))
 
+    async def restore(self, devices: Sequence[FenceDevice]) -> Verdict:
+        """Switch the node on by all of ``devices``, and see whether each says that it is. Takes at most twice the
+        longest time-out."""
+        answers = await self._each(devices, "on")
+        said = await asyncio.gather(*(self._await(device, "on") for device in devices))
+        doubted = [
+            f"{after.device} says to 'on': {before.said}; and then: {after.said}"
+            for before, after in zip(answers, said, strict=True)
+            if after.power != "on"
+        ]
+        names = " and ".join(device.name for device in devices)
+        verb = "says" if len(devices) == 1 else "say"
+        why = "; ".join(doubted) or f"{names} {verb} that it is on"
+        return Verdict(not doubted, why, (*answers, *said))
+
     async def _level(self, level: Sequence[FenceDevice]) -> Verdict:
         told = await self._each(level, "off")
         refused = [answer for answer in told if not answer.ok]
         if refused:
             return Verdict(False, "; ".join(f"{each.device} did not cut it: {each.said}" for each in refused), told)
-        said = await asyncio.gather(*(self._await_off(device) for device in level))
+        said = await asyncio.gather(*(self._await(device, "off") for device in level))
         answers = (*told, *said)
         doubted = [answer for answer in said if answer.power != "off"]
         if doubted:
@@ -67,12 +82,12 @@ class Course:
     async def _each(self, level: Sequence[FenceDevice], action: str) -> tuple[DeviceAnswer, ...]:
         return tuple(await asyncio.gather(*(self._agents.ask(device, action) for device in level)))
 
-    async def _await_off(self, device: FenceDevice) -> DeviceAnswer:
-        """Ask until it says off, or its time is over; the last answer."""
+    async def _await(self, device: FenceDevice, power: str) -> DeviceAnswer:
+        """Ask until it says ``power``, or its time is over; the last answer."""
         ends = self._clock.monotonic() + device.timeout
         while True:
             answer = await self._agents.ask(device, "status")
-            if answer.power == "off" or self._clock.monotonic() + ASK_AGAIN_S >= ends:
+            if answer.power == power or self._clock.monotonic() + ASK_AGAIN_S >= ends:
                 return answer
             await self._clock.sleep(ASK_AGAIN_S)
 

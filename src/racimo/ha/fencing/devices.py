@@ -52,6 +52,7 @@ class DeviceChange:
     level: int | None = None
     timeout: float | None = None
     enabled: bool | None = None
+    power_on: bool | None = None
     comment: str | None = None
 
 
@@ -71,6 +72,7 @@ class FenceDevices:
         secrets: Mapping[str, str] | None = None,
         level: int = 1,
         timeout: float = DEFAULT_TIMEOUT_S,
+        power_on: bool = True,
         comment: str = "",
     ) -> FenceDevice:
         """Define a device that cuts the power of ``node``. Its options must be what the agent takes."""
@@ -78,7 +80,7 @@ class FenceDevices:
         plain, hidden = sealed(options or {}, secrets or {})
         device = FenceDevice(
             name=name, node=node, agent=agent, level=level, options=plain, secrets=hidden, timeout=timeout,
-            comment=comment,
+            power_on=power_on, comment=comment,
         )  # fmt: skip
         await self._check(device)
         devices = self._layout.fence_devices
@@ -204,6 +206,7 @@ def _changed(old: FenceDevice, change: DeviceChange) -> FenceDevice:
         level=old.level if change.level is None else change.level,
         timeout=old.timeout if change.timeout is None else change.timeout,
         enabled=old.enabled if change.enabled is None else change.enabled,
+        power_on=old.power_on if change.power_on is None else change.power_on,
         comment=old.comment if change.comment is None else change.comment,
     )
 

@@ -11,7 +11,7 @@ import structlog
 from racimo.errors import StoreError
 from racimo.ha.fencing.course import Course, Verdict
 from racimo.ha.fencing.proofs import levels
-from racimo.model.fence import FenceStage
+from racimo.model.fence import FenceStage, ReturnStage
 from racimo.store.base import Compare
 
 if TYPE_CHECKING:
@@ -50,13 +50,17 @@ class Fencer:
 
     def _begin(self, group: asyncio.TaskGroup, name: str, held: Held[Fencing]) -> None:
         fencing, before = held.record, self._running.get(name)
-        if fencing.by != self._node or fencing.stage is not FenceStage.RUNNING or not self._due(fencing):
+        if fencing.by == self._node and fencing.stage is FenceStage.RUNNING and self._due(fencing):
+            work, what = self._carry_out, "fence"
+        elif self._is_to_return(fencing):
+            work, what = self._switch_on, "switch on"
+        else:
             return
         if before is not None:
             if before[0] == held.revision:
                 return
             before[1].cancel()
-        task = group.create_task(self._carry_out(fencing, held.revision), name=f"fence {name}")
+        task = group.create_task(work(fencing, held.revision), name=f"{what} {name}")
         self._running[name] = held.revision, task
 
     async def _carry_out(self, fencing: Fencing, revision: int) -> None:
@@ -82,21 +86,47 @@ class Fencer:
             and term.record.term == fencing.term
         )
 
+    def _is_to_return(self, fencing: Fencing) -> bool:
+        """Whether this node has the order to switch it on, and it shows no life yet."""
+        back, term = fencing.back, self._view.manager.get("term")
+        if back is None or back.stage is not ReturnStage.RUNNING or back.by != self._node:
+            return False
+        alive = fencing.node in self._view.heartbeats
+        return self._holder.holds() and not alive and term is not None and term.record.term == back.term
+
+    async def _switch_on(self, fencing: Fencing, revision: int) -> None:
+        """By all the devices that were told to cut it, whatever they said to that."""
+        cut = {answer.device for answer in fencing.answers if answer.action == "off"}
+        devices = [held.record for name, held in sorted(self._view.fence_devices.items()) if name in cut]
+        if cut and len(devices) == len(cut) and fencing.back is not None:
+            verdict = await Course(self.agents, self._clock).restore(devices)
+        else:
+            verdict = Verdict(False, "a device that cut it is defined no more")
+        log.info("a node was to be switched on again", node=fencing.node, on=verdict.confirmed, why=verdict.why)
+        if fencing.back is not None:
+            stage = ReturnStage.DONE if verdict.confirmed else ReturnStage.FAILED
+            back = replace(fencing.back, stage=stage, why=verdict.why)
+            await self._write(replace(fencing, back=back), revision, back.term, verdict.why)
+
     async def _report(self, fencing: Fencing, revision: int, verdict: Verdict) -> None:
-        """Write the result down, if the order and the term that it was given in still stand."""
+        """Write down whether it is off."""
         stage = FenceStage.CONFIRMED if verdict.confirmed else FenceStage.FAILED
         result = replace(fencing, stage=stage, why=verdict.why, answers=verdict.answers)
+        await self._write(result, revision, fencing.term, verdict.why)
+
+    async def _write(self, result: Fencing, revision: int, number: int, why: str) -> None:
+        """Write a result down, if the order and the term ``number`` that it was given in still stand."""
         fencings, manager = self._view.layout.fencings, self._view.layout.manager
         while self._holder.holds():
             term = self._view.manager.get("term")
-            if term is None or term.record.term != fencing.term:
+            if term is None or term.record.term != number:
                 break
-            compares = [Compare(manager.key("term"), term.revision), Compare(fencings.key(fencing.node), revision)]
+            compares = [Compare(manager.key("term"), term.revision), Compare(fencings.key(result.node), revision)]
             try:
-                if await self._view.store.txn(compares, [fencings.put(fencing.node, result)]) is not None:
+                if await self._view.store.txn(compares, [fencings.put(result.node, result)]) is not None:
                     return
                 break
             except StoreError as error:
-                log.info("the result of a fencing could not be written yet", node=fencing.node, why=str(error))
+                log.info("the result of a fencing could not be written yet", node=result.node, why=str(error))
                 await self._clock.sleep(RETRY_S)
-        log.info("the result of a fencing was overtaken", node=fencing.node, result=verdict.why)
+        log.info("the result of a fencing was overtaken", node=result.node, result=why)

@@ -38,6 +38,9 @@ class SimulatedFences:
         if action == "status":
             power = "on" if target.powered else "off"
             return self._answer(device, action, ok=True, power=power, said=f"Status: {power.upper()}")
+        if action == "on":
+            self._restore(target)
+            return self._answer(device, action, ok=True, said="Success: Powered ON")
         if fault == "lies":
             return self._answer(device, action, ok=True, said="Success: Powered OFF")
         if fault == "slow":
@@ -47,6 +50,10 @@ class SimulatedFences:
         else:
             self._cut(target)
         return self._answer(device, action, ok=True, said="Success: Powered OFF")
+
+    def _restore(self, target: Host) -> None:
+        if not target.powered and target.name not in self.world.buried:
+            target.power_on()
 
     async def _cut_later(self, target: Host) -> None:
         await asyncio.sleep(self.world.chance.uniform(0.2, 4.0))
