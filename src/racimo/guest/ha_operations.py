@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from racimo.errors import OperationFailed
 from racimo.guest.lifecycle import SHUTDOWN_TIMEOUT, Lifecycle
 from racimo.guest.migration import move_stopped
 from racimo.guest.operations import GuestOperation, MigrateGuest
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from racimo.task.operation import Report
+
+
+AT_ODDS = (RunState.STOPPED, RunState.STARTING, RunState.STOPPING)
+"""States of the record beside which a process cannot stay when nobody works on the guest."""
+LEFTOVER_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +33,22 @@ class HaStart(GuestOperation):
         if now.process is not None and now.runtime and now.runtime.state is RunState.RUNNING:
             report.log("it runs already")
             return
+        if now.process is not None and (now.runtime is None or now.runtime.state in AT_ODDS):
+            await self._await_end(services, report)
         await services.start(self.vmid, report, epoch=self.epoch)
+
+    async def _await_end(self, services: Lifecycle, report: Report) -> None:
+        """A process that is not to be, such as what was prepared for a migration that was cut off with its source: the
+        reconciler ends it."""
+        await services.records.owned(self.vmid, self.epoch)
+        report.log("a process of it that is left here from before is ended first")
+        services.busy.doubt(self.vmid)
+        if not await services.host.wait_gone(self.vmid, LEFTOVER_S):
+            raise OperationFailed(
+                f"Guest {self.vmid} cannot start",
+                why=f"a process of it that is left here from before did not end within {LEFTOVER_S:g} s",
+                todo="See racimo-node's log on this node",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from guest_parts import HALT, OBEY_BUTTON
 
 from racimo.errors import Conflict, OperationFailed, Refused, StoreUnknown, Unreachable
 from racimo.guest.busy import Busy
+from racimo.guest.ha_operations import HaStart
 from racimo.guest.migration import LiveMigration
 from racimo.guest.migration_follow import MigrationLimits
 from racimo.guest.operations import CreateGuest, MigrateGuest, StartGuest
@@ -200,6 +201,38 @@ async def test_a_commit_between_two_reads_of_the_target_does_not_cost_it_the_gue
     store.after_get[source.layout.runtimes.key(100)] = commit
     await target.reconciler.once()
     assert target.host.vmids == {100}
+
+
+@pytest.mark.parametrize("all_sent", [False, True], ids=["nothing sent", "all sent"])
+async def test_a_guest_recovered_by_the_target_of_its_migration_starts_there_at_once(
+    place: Datacenter, *, all_sent: bool
+) -> None:
+    """Its source lost its power meanwhile; what was prepared for the migration is in the way, and of the same epoch."""
+    source, target = await two_nodes(place)
+    await put_under_ha(source)
+    give_lease(source, "a")
+    (target.paths.lease).parent.mkdir(parents=True, exist_ok=True)
+    give_lease(target, "b")
+    if all_sent:
+        await sent(source)
+    else:
+        view = await source.life.records.owned(100)
+        await LiveMigration(source.life, view, "n2", MigrationLimits(), Silent())._ask_in()
+    await source.units.kill(100)
+    assert target.host.vmids == {100} and target.host.started_with(100).epoch == 2
+    view = await source.life.records.view(100)
+    assert await source.life.records.move(view, "n2", RunState.STOPPED, "n1's lease ran out")
+    wait_gone = target.host.wait_gone
+
+    async def look_only_now(vmid: int, timeout: float) -> bool:
+        target.host.wait_gone = wait_gone  # type: ignore[method-assign]
+        target.follow()  # on a busy machine the reconciler's look at the guest comes later than the command
+        return await wait_gone(vmid, timeout)
+
+    target.host.wait_gone = look_only_now  # type: ignore[method-assign]
+    await target.run(HaStart(vmid=100, epoch=2))
+    assert await target.states() == {100: "running"} and not target.host.started_with(100).incoming
+    assert (await target.layout.runtimes.get(100)).state is RunState.RUNNING
 
 
 async def test_a_guest_that_comes_without_its_process_is_written_down_as_stopped(place: Datacenter) -> None:
