@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from racimo.api.body import MAX_BODY, Bodies
 from racimo.api.context import Origin, Who
 from racimo.api.credentials import asker, credentials
 from racimo.api.dispatch import Dispatcher
@@ -21,7 +22,7 @@ from racimo.api.listen import tcp_socket, unix_socket
 from racimo.api.peers import FORWARDED_HEADER, USER_HEADER
 from racimo.api.responses import Reply, failure
 from racimo.api.schema import openapi
-from racimo.errors import BadRequest, NotImplementedHere, RacimoError
+from racimo.errors import NotImplementedHere, RacimoError
 from racimo.task.runner import ROOT
 from racimo.task.settle import settled
 
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from racimo.api.tls import TlsFiles
 
 PORT = 8006
-MAX_BODY = 4 << 20
-"""Bytes of a request's body."""
-BODY_TIMEOUT = 30.0
-"""Seconds in which a body must have come."""
 IDLE_TIMEOUT = 75.0
 """Seconds that a connection may stand without a whole request."""
 CLOSE_TIMEOUT = 10.0
@@ -63,6 +60,7 @@ class ApiServer:
     ) -> None:
         self._dispatcher, self._services, self._is_peer = Dispatcher(table, services), services, is_peer
         self._idle_timeout = idle_timeout
+        self._bodies = Bodies()
         self._schema = openapi(table)
         self._runner: web.AppRunner | None = None
         self._unix: tuple[web.SockSite, Path] | None = None
@@ -128,7 +126,7 @@ class ApiServer:
     async def _started(self) -> web.AppRunner:
         if self._runner is None:
             app = web.Application(client_max_size=MAX_BODY)
-            app.router.add_route("*", "/{path:.*}", self._handle)
+            app.router.add_route("*", "/{path:(?s:.*)}", self._handle)  # a line break in a path is a character too
             self._runner = web.AppRunner(
                 app, handle_signals=False, access_log=None, handler_cancellation=True, shutdown_timeout=2.0,
                 keepalive_timeout=self._idle_timeout, max_line_size=16384, max_field_size=16384,
@@ -159,20 +157,21 @@ class ApiServer:
         prefix = next((prefix for prefix in _FORMATS if path == prefix or path.startswith(prefix + "/")), None)
         if prefix is None:
             raise NotImplementedHere(f"No such path '{path[:200]}'", why="the API is served under /api2/json")
-        incoming = Incoming(
-            who=who,
-            method=request.method,
-            path=path.removeprefix(prefix),
-            query=request.rel_url.raw_query_string,
-            content_type=request.headers.get("Content-Type", ""),
-            body=await _body(request),
-            extjs=prefix.endswith("extjs"),
-            forwarded_by=request.headers.get(FORWARDED_HEADER, "") if who.origin is Origin.PEER else "",
-        )
-        task = asyncio.create_task(self._dispatcher.answer(incoming))
-        if request.method == "GET":
-            return await _until_gone(task, self._reads)
-        return await _to_the_end(task, self._writes)
+        async with self._bodies.of(request, stranger=not who.user) as body:
+            incoming = Incoming(
+                who=who,
+                method=request.method,
+                path=path.removeprefix(prefix),
+                query=request.rel_url.raw_query_string,
+                content_type=request.headers.get("Content-Type", ""),
+                body=body,
+                extjs=prefix.endswith("extjs"),
+                forwarded_by=request.headers.get(FORWARDED_HEADER, "") if who.origin is Origin.PEER else "",
+            )
+            task = asyncio.create_task(self._dispatcher.answer(incoming))
+            if request.method == "GET":
+                return await _until_gone(task, self._reads)
+            return await _to_the_end(task, self._writes)
 
     def _who(self, request: web.Request) -> Who:
         transport = request.transport
@@ -207,16 +206,6 @@ async def _to_the_end(task: asyncio.Task[Reply], registry: set[asyncio.Task[Repl
     registry.add(task)
     task.add_done_callback(registry.discard)
     return await asyncio.shield(task)
-
-
-async def _body(request: web.Request) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise BadRequest("The body is too large", why=f"at most {MAX_BODY >> 20} MiB are read") from error
-    except TimeoutError as error:
-        raise BadRequest("The body did not come", why=f"it was not complete after {BODY_TIMEOUT:g} s") from error
 
 
 def _local(connection: socket.socket) -> Who:

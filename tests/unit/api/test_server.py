@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from racimo.api.client import ApiClient
-from racimo.api.server import MAX_BODY
+from racimo.api.body import MAX_BODY
 from racimo.errors import BadRequest, Conflict, NotFound, NotLoggedIn, OperationFailed, Unauthorised, Unreachable
 
 from .certificates import Authority
