@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from racimo.api.client import ApiClient
 from racimo.api.body import MAX_BODY
+from racimo.api.client import ApiClient
 from racimo.errors import BadRequest, Conflict, NotFound, NotLoggedIn, OperationFailed, Unauthorised, Unreachable
 
 from .certificates import Authority
