@@ -10,6 +10,9 @@ from typing import Annotated
 import typer
 
 from racimo.cli.commands import (
+    access,
+    access_grants,
+    access_login,
     cluster,
     console,
     datacenter,
@@ -25,6 +28,7 @@ from racimo.cli.commands import (
     node,
     notification,
     notification_matcher,
+    pool,
     raw,
     serial,
     status,
@@ -39,8 +43,20 @@ from racimo.errors import BadRequest, RacimoError
 
 __all__ = ["build", "main"]
 
-GROUPS = (cluster, node, guest, storage, ha, task, notification)
-ADDED = (migrate, guest_snapshot, guest_disk, serial, console, ha_rule, ha_profile, ha_control, notification_matcher)
+GROUPS = (cluster, node, guest, storage, ha, task, notification, access, pool)
+ADDED = (
+    migrate,
+    guest_snapshot,
+    guest_disk,
+    serial,
+    console,
+    ha_rule,
+    ha_profile,
+    ha_control,
+    notification_matcher,
+    access_grants,
+    access_login,
+)
 """Files whose commands stand in the group of another."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."

@@ -12,10 +12,24 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from racimo.access.control import AccessControl, Machinery
+from racimo.access.passwords import Passwords
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, Table
+from racimo.api.inventory import Inventory
 from racimo.api.parameters import OfNode, Parameters
 from racimo.api.peers import Peers
-from racimo.api.routes import ha_control, ha_rules, notifications, tasks, version
+from racimo.api.routes import (
+    access,
+    access_grants,
+    access_tfa,
+    access_users,
+    ha_control,
+    ha_rules,
+    notifications,
+    pools,
+    tasks,
+    version,
+)
 from racimo.api.server import ApiServer
 from racimo.api.services import Services
 from racimo.errors import AlreadyExists, NotClustered, NotFound, Refused, StoreUnavailable
@@ -26,8 +40,9 @@ from racimo.model.node import Node
 from racimo.model.paths import NodePaths
 from racimo.notification.delivery import Delivery
 from racimo.notification.settings import NotificationSettings
-from racimo.store.layout import Layout
+from racimo.store.layout import ROOT, Layout
 from racimo.store.memory import MemoryStore
+from racimo.store.mirror import Mirror
 from racimo.store.sealing import Keyring, Sealing, dump_ring, new_sealing_key
 from racimo.task.operation import Operation, Report
 from racimo.task.runner import TaskRunner
@@ -243,7 +258,19 @@ async def _serve(root: Path, ready: Future[tuple[RunningNode, asyncio.Event]]) -
     paths.sealing.write_bytes(dump_ring(Keyring(datacenter="dc", current=key.id, keys=(key,))))
     deliver = Delivery(lambda: "lab", "n1", sealing)
     services.provide(NotificationSettings(services.layout, deliver, "n1", time.time, sealing))
-    families = (tasks.routes, version.routes, ha_rules.routes, ha_control.routes, notifications.routes)
+    mirror = Mirror(store, ROOT)
+    await mirror.start()
+    machinery = Machinery(passwords=lambda: Passwords(memory_kib=64))
+    access_control = AccessControl(services.layout, mirror, sealing, machinery)
+    services.provide(access_control)
+    services.provide(Inventory(services.layout, mirror, access_control, "n1", frozenset))  # type: ignore[arg-type]
+
+    async def caught_up() -> None:
+        await mirror.wait_for(await store.revision(), 5)
+
+    services.caught_up = caught_up
+    families = (tasks.routes, version.routes, ha_rules.routes, ha_control.routes, notifications.routes, access.routes,
+                access_users.routes, access_grants.routes, access_tfa.routes, pools.routes)  # fmt: skip
     server = ApiServer(Table(*families, routes(world)), services)
     try:
         await server.serve_unix(paths.node_socket)
@@ -252,4 +279,5 @@ async def _serve(root: Path, ready: Future[tuple[RunningNode, asyncio.Event]]) -
     finally:
         await runner.close()
         await server.close()
+        await mirror.stop()
         await store.close()
