@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 from racimo.errors import Conflict, OperationFailed
 
@@ -12,6 +13,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BACKLOG = 128
+MAX_CONNECTIONS = 2000
+"""At the same time. A TLS connection takes about 280 KiB, also one whose other end says nothing: 560 MiB in all."""
+
+
+class BoundedListener(socket.socket):
+    """A listening socket that closes at once what comes beyond ``limit`` connections."""
+
+    limit = MAX_CONNECTIONS
+
+    def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:  # noqa: A002
+        super().__init__(family, type, proto, fileno)
+        self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Raises ``ConnectionAbortedError`` for one too many."""
+        connection, address = super().accept()
+        if len(self._accepted) >= self.limit:
+            self._accepted = weakref.WeakSet(kept for kept in self._accepted if kept.fileno() != -1)
+        if len(self._accepted) >= self.limit:
+            connection.close()
+            raise ConnectionAbortedError(f"more than {self.limit} connections")
+        self._accepted.add(connection)
+        return connection, address
 
 
 def unix_socket(path: Path) -> socket.socket:
@@ -56,8 +80,9 @@ def tcp_socket(host: str | None, port: int) -> socket.socket:
             f"The API cannot be served at {host or '*'} port {port}", why=error.strerror or str(error),
             todo="See who uses the port: ss -ltnp",
         ) from error  # fmt: skip
-    listener.setblocking(False)
-    return listener
+    bounded = BoundedListener(fileno=listener.detach())
+    bounded.setblocking(False)
+    return bounded
 
 
 def _answered(path: Path) -> bool:

