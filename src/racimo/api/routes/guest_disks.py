@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from racimo.api.endpoint import Answers, Routes, privilege
+from racimo.api.guest_permissions import demand_space
 from racimo.api.routes.guests import OfGuest, of_node
 from racimo.errors import BadParameter
 from racimo.guest.cloning import CloneWish
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 GUEST = "/nodes/{node}/qemu/{vmid}"
 CONFIG_DISK = privilege("/vms/{vmid}", "VM.Config.Disk")
+CLONE = replace(privilege("/vms/{vmid}", "VM.Clone"), also=(privilege("/vms/{newid}", "VM.Allocate"),))
 FORMAT = Literal["raw", "qcow2", "vmdk"]
 
 routes = Routes()
@@ -81,13 +84,15 @@ class Unlink(OfGuest):
 
 
 @routes.add(
-    "POST", f"{GUEST}/clone", permission=privilege("/vms/{vmid}", "VM.Clone"), answers=Answers.NODE, parameters=Clone,
+    "POST", f"{GUEST}/clone", permission=CLONE, answers=Answers.NODE, parameters=Clone,
     task=True, summary="Make a guest from another",
 )  # fmt: skip
 async def clone_guest(context: Context, parameters: Clone) -> Upid:
     """Of a running guest the disks are copied as they all are at one instant."""
     if parameters.pool:
         raise BadParameter({"pool": f"there is no pool '{parameters.pool}'"}, todo="Leave it out")
+    if parameters.storage:
+        demand_space(context, parameters.storage)
     wish = CloneWish(
         newid=parameters.newid, name=parameters.name, description=parameters.description, full=parameters.full,
         storage=parameters.storage, image_format=_format(parameters.format), snapshot=parameters.snapname,
@@ -126,6 +131,7 @@ async def move_disk(context: Context, parameters: Move) -> Upid:
     if parameters.target_vmid is not None:
         if parameters.storage:
             raise BadParameter({"storage": "cannot be given together with target-vmid"}, todo="Do one after the other")
+        context.demand(f"/vms/{parameters.target_vmid}", "VM.Config.Disk")
         give = GiveWish(
             key=parameters.disk, target=parameters.target_vmid, target_key=parameters.target_disk,
             digest=parameters.digest, target_digest=parameters.target_digest,
@@ -133,6 +139,7 @@ async def move_disk(context: Context, parameters: Move) -> Upid:
         return _submit(context, parameters, GiveDisk(vmid=parameters.vmid, wish=give))
     if not parameters.storage:
         raise BadParameter({"storage": "is missing: where is the disk to go?"}, todo="Give storage or target-vmid")
+    demand_space(context, parameters.storage)
     wish = MoveWish(
         key=parameters.disk, storage=parameters.storage, image_format=_format(parameters.format),
         delete=parameters.delete, digest=parameters.digest,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field, create_model
 
 from racimo.api.endpoint import LOGGED_IN, Answers, Routes, privilege
+from racimo.api.guest_permissions import CONFIG as CONFIG_PRIVILEGES
+from racimo.api.guest_permissions import demand_config
 from racimo.api.inventory import Inventory
 from racimo.api.parameters import OfNode
 from racimo.api.resources import sees_guest
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from racimo.task.upid import Upid
 
 AUDIT = privilege("/vms/{vmid}", "VM.Audit")
-CONFIG = privilege("/vms/{vmid}", "VM.Config.Options", "VM.Config.Disk", "VM.Config.CPU", "VM.Config.Memory")
+CONFIG = privilege("/vms/{vmid}", *CONFIG_PRIVILEGES)
 
 VMID = Annotated[int, Field(ge=MIN_VMID, le=MAX_VMID, description="The guest's number.")]
 
@@ -105,7 +107,9 @@ async def list_guests(context: Context, parameters: OfNode) -> list[dict[str, Js
 )  # fmt: skip
 async def create_guest(context: Context, parameters: NewGuest) -> Upid:
     """Its disks are made first, then its record."""
-    operation = CreateGuest(vmid=parameters.vmid, config=parameters.config(), start=parameters.start)
+    config = parameters.config()
+    demand_config(context, parameters.vmid, config)
+    operation = CreateGuest(vmid=parameters.vmid, config=config, start=parameters.start)
     return context.submit(operation, context.services.need(Lifecycle))
 
 
@@ -135,7 +139,7 @@ def shown_config(mapping: Mapping[str, str]) -> dict[str, JsonValue]:
 )  # fmt: skip
 async def change_config(context: Context, parameters: ChangeGuest) -> None:
     """Returns when it is done."""
-    await context.services.tasks.run(_change(parameters), context.services.need(Lifecycle), context.who.user)
+    await context.services.tasks.run(_change(context, parameters), context.services.need(Lifecycle), context.who.user)
 
 
 @routes.add(
@@ -144,7 +148,7 @@ async def change_config(context: Context, parameters: ChangeGuest) -> None:
 )  # fmt: skip
 async def submit_config(context: Context, parameters: ChangeGuest) -> Upid:
     """For changes that take time, such as making disks."""
-    return context.submit(_change(parameters), context.services.need(Lifecycle))
+    return context.submit(_change(context, parameters), context.services.need(Lifecycle))
 
 
 @routes.add(
@@ -185,10 +189,10 @@ def shown(now: GuestNow) -> dict[str, JsonValue]:
     return entry
 
 
-def _change(parameters: ChangeGuest) -> ConfigureGuest:
-    return ConfigureGuest(
-        vmid=parameters.vmid, values=parameters.config(), delete=parameters.delete, digest=parameters.digest
-    )
+def _change(context: Context, parameters: ChangeGuest) -> ConfigureGuest:
+    config = parameters.config()
+    demand_config(context, parameters.vmid, config, parameters.delete)
+    return ConfigureGuest(vmid=parameters.vmid, values=config, delete=parameters.delete, digest=parameters.digest)
 
 
 def of_node(context: Context, parameters: OfGuest) -> Guest:
