@@ -61,33 +61,39 @@ async def _run(node: HaNode, door: Door) -> None:
         group.create_task(door.run(), name="door")
 
 
+def assemble(paths: NodePaths, identity: Identity, clock: SystemClock, stack: AsyncExitStack) -> HaNode:
+    """The parts of a node's HA, put together; ``stack`` closes those that have to be."""
+    tls = TlsFiles(ca=paths.etc / "ca.crt", cert=paths.etc / "node.crt", key=paths.etc / "node.key")
+    store = EtcdStore(identity.endpoints, tls=tls)
+    stack.push_async_callback(store.close)
+    client = NodeClient(identity.name, paths.node_socket)
+    stack.push_async_callback(client.close)
+    keeper = LocalKeeper(paths)
+    stack.callback(keeper.close)
+    neighbours = TlsNeighbours(paths)
+    stack.push_async_callback(neighbours.close)
+    node = HaNode(
+        identity.name,
+        store,
+        keeper,
+        client,
+        clock,
+        identity.id,
+        FencePrograms(Sealing(paths.sealing)),
+        Probes(client),
+        keeper.shutdown,
+        client,
+    )
+    node.failsafe.neighbours = neighbours
+    node.holder.watchdog = keeper.watchdog
+    return node
+
+
 async def run_clustered(paths: NodePaths, identity: Identity, file: IdentityFile, end: asyncio.Event) -> None:
     """HA of a node in a cluster, until ``end`` is set or the identity changes. Guests run on: the lease lasts."""
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        tls = TlsFiles(ca=paths.etc / "ca.crt", cert=paths.etc / "node.crt", key=paths.etc / "node.key")
-        store = EtcdStore(identity.endpoints, tls=tls)
-        stack.push_async_callback(store.close)
-        client = NodeClient(identity.name, paths.node_socket)
-        stack.push_async_callback(client.close)
-        keeper = LocalKeeper(paths)
-        stack.callback(keeper.close)
-        node = HaNode(
-            identity.name,
-            store,
-            keeper,
-            client,
-            clock,
-            identity.id,
-            FencePrograms(Sealing(paths.sealing)),
-            Probes(client),
-            keeper.shutdown,
-            client,
-        )
-        neighbours = TlsNeighbours(paths)
-        stack.push_async_callback(neighbours.close)
-        node.failsafe.neighbours = neighbours
-        node.holder.watchdog = keeper.watchdog
+        node = assemble(paths, identity, clock, stack)
         door = Door(paths, identity.address, node.failsafe.answer, clock)
         await serve_status(node, paths.ha_socket, stack)
         running = asyncio.create_task(_run(node, door), name="ha")
