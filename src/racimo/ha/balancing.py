@@ -11,7 +11,7 @@ from racimo.model.ha import ArmPhase, Requested, ServiceState
 from racimo.placement.rebalance import Goal, Method, imbalance, rebalance, rounds_above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from racimo.ha.service_turn import ServiceTurn
     from racimo.ha.states import Decision
@@ -24,6 +24,19 @@ AT_ONCE = 1
 """So many guests, or groups that are kept together, are on their way for balance at one time: the next is chosen by
 what the first has changed."""
 AT_REST = (ServiceState.STARTED, ServiceState.STOPPED, ServiceState.ERROR)
+
+
+class MoveAges:
+    """How long ago moves for balance were made, without trust in a wall clock, which may jump and is another on each
+    node: from when this process first saw each of them. One that has just begun takes all for new."""
+
+    def __init__(self) -> None:
+        self._seen: dict[float, float] = {}
+
+    def look(self, moves: Sequence[float], now: float) -> tuple[float, ...]:
+        """The age of each, in seconds; ``now`` is on a monotonic clock."""
+        self._seen = {move: self._seen.get(move, now) for move in moves}
+        return tuple(now - self._seen[move] for move in moves)
 
 
 def goal_of(options: Datacenter, moves: int, steps: int | None = None) -> Goal:
@@ -64,20 +77,22 @@ def balance(turn: ServiceTurn) -> Iterator[Decision]:
     turn.wake_in(ROUND_S)
     if any(service.state not in AT_REST for service in snapshot.services.values()):
         return
-    moved = tuple(at for at in before.moves if 0 <= wall - at < HOUR_S)
+    ages = dict(zip(before.moves, snapshot.move_ages, strict=False))
+    moved = tuple(at for at in before.moves if ages.get(at, 0.0) < HOUR_S)
     goal = goal_of(options, max(0, options.crs_moves_per_hour - len(moved)), AT_ONCE)
     found = imbalance(turn.choosing.fleet)
     rounds = rounds_above(before.rounds, found, goal)
     now = replace(before, rounds=min(rounds, options.crs_hold), round_at=wall, moves=moved)
     why = f"the imbalance is {found:.2f}, above {goal.threshold:g} for {rounds} of {options.crs_hold} rounds"
+    decisions: list[Decision] = []
     if rounds >= options.crs_hold and goal.moves:
         moves = plan(turn, goal).moves
         for move in moves:
             step = Step(turn, snapshot.resources[move.sid], snapshot.services[move.sid], snapshot.guests[move.sid])
             decision = step.command(ServiceState.MIGRATE, f"for balance: {move.why}", target=move.target)
-            if decision is not None:
-                yield decision
+            decisions += [decision] if decision is not None else []
         if moves:
             now = replace(now, rounds=0, moves=(*moved, *(wall for _ in moves)))
     if (now.rounds, now.moves) != (before.rounds, before.moves) or rounds:
-        yield BalanceChange(now, why)
+        yield BalanceChange(now, why)  # before the moves: a manager that ends in between has rather made too few
+    yield from decisions

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from racimo.errors import StoreError
+from racimo.ha.balancing import MoveAges
 from racimo.ha.commit import STATE, Commit
 from racimo.ha.decide import decide
 from racimo.ha.fencing.orders import fence_by_power, power_off
@@ -70,6 +71,7 @@ class Manager:
         self._resigned = False
         self._plain: dict[str, tuple[object, Mapping[str, Any]]] = {}
         self._candidate = (-1, False)
+        self._move_ages = MoveAges()
         self._rules = RuleSet()
         self._rules_of: object = None
         self.loads: Callable[[], Mapping[str, Load]] = dict
@@ -100,6 +102,8 @@ class Manager:
         if not self.holder.holds() or not self.observer.in_touch(now) or self.view.revision < self._committed:
             return None
         if self._standing() is None:
+            balance = self.view.balance.get(STATE)
+            self._move_ages.look(balance.record.moves if balance else (), now)
             return await self._stand()
         started = time.perf_counter()
         basis = self.view.copy()
@@ -117,6 +121,7 @@ class Manager:
         """What ``decide`` is to look at, from one revision of the store; ``term``: of another manager than this one."""
         now, of = self.clock.monotonic(), self._made
         settings, arming, balance = view.datacenter.get("settings"), view.arming.get(STATE), view.balance.get(STATE)
+        moved = balance.record if balance else Balance()
         return Snapshot(
             term=self._term if term is None else term,
             wall=self.clock.wall(),
@@ -135,7 +140,8 @@ class Manager:
             arming=arming.record if arming else Arming(),
             options=settings.record if settings else DEFAULTS,
             rules=self._ruleset(view),
-            balance=balance.record if balance else Balance(),
+            balance=moved,
+            move_ages=self._move_ages.look(moved.moves, now),
             loads=self.loads(),
             node=self.node,
             fenceable=self._fenceable(view),

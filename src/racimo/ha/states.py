@@ -86,6 +86,8 @@ class Snapshot:
     options: Datacenter = DEFAULTS
     rules: RuleSet = field(default_factory=RuleSet)
     balance: Balance = field(default_factory=Balance)
+    move_ages: tuple[float, ...] = ()
+    """How long ago this manager first saw each of ``balance.moves``, in seconds on its own monotonic clock."""
     loads: Mapping[str, Load] = field(default_factory=dict)
     """What was measured, by sid and by node; not named: not measured."""
     node: str = ""

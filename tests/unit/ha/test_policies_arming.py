@@ -9,6 +9,7 @@ import pytest
 from given import NOW, SID, fenced, make_service, run_state, seen, silent, told, wanted, well
 from policies_given import after, becomes, services, several, turn
 
+from racimo.ha.balancing import MoveAges
 from racimo.ha.decide import decide
 from racimo.ha.states import ArmingChange, BalanceChange, Fence, Move, ServiceChange, Snapshot
 from racimo.model.datacenter import Datacenter
@@ -346,8 +347,26 @@ def test_between_two_rounds_nothing_is_counted_and_the_next_is_waited_for() -> N
 
 def test_no_more_guests_are_moved_in_an_hour_than_set() -> None:
     full = replace(unbalanced(crs_moves_per_hour=2), balance=Balance(rounds=3, moves=(9_000.0, 9_500.0)))
+    full = replace(full, move_ages=(1_000.0, 500.0))
     assert not [d for d in turn(full) if isinstance(d, ServiceChange)]
-    assert [d for d in turn(replace(full, wall=13_000.0)) if isinstance(d, ServiceChange)]
+    assert [d for d in turn(replace(full, move_ages=(3_600.0, 3_100.0))) if isinstance(d, ServiceChange)]
+
+
+def test_a_wall_clock_that_jumps_allows_no_further_moves_for_balance() -> None:
+    full = replace(unbalanced(crs_moves_per_hour=1), balance=Balance(rounds=3, moves=(9_500.0,)), move_ages=(500.0,))
+    for jumped in (9_500.0 + 86_400.0, 9_500.0 - 86_400.0):
+        assert not [d for d in turn(replace(full, wall=jumped)) if isinstance(d, ServiceChange)]
+
+
+def test_a_move_for_balance_is_counted_before_it_is_made() -> None:
+    ready = replace(unbalanced(), balance=Balance(rounds=3))
+    assert [type(d) for d in turn(ready)] == [BalanceChange, ServiceChange]
+
+
+def test_each_move_for_balance_is_as_old_as_it_has_been_seen() -> None:
+    ages = MoveAges()
+    assert ages.look((5.0,), now=100.0) == (0.0,)
+    assert ages.look((5.0, 7.0), now=130.0) == (30.0, 0.0)
 
 
 def test_without_the_option_nothing_is_balanced() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from racimo.errors import RacimoError
 from racimo.ha.simulate.administration import ACTS
+from racimo.ha.simulate.control_plane import AWAY
 from racimo.ha.simulate.kinds import FAULTS
 from racimo.ha.simulate.network import USUAL_S
 
@@ -25,10 +26,12 @@ async def play(world: World, kind: str, node: str, seconds: float) -> None:
     host = world.hosts[node]
     if kind not in UNSURE:
         world.oracle.count(kind)
+    world.survival.begins(kind)
     try:
         await _PLAYS[kind](world, host, seconds)
     except RacimoError as error:
         world.oracle.note("step", node, f"refused: {kind}", str(error))
+    world.survival.ends(kind)
     world.disturb()
     world.promptness.touch()
     world.oracle.note("fault", node, f"{kind} is over")
@@ -195,17 +198,6 @@ async def _torn(world: World, host: Host, seconds: float) -> None:
     host.power_on()
 
 
-async def _stall(world: World, host: Host, seconds: float) -> None:
-    world.quorum.stalled = True
-    await world.wait(min(seconds, 8.0))
-    world.quorum.stalled = False
-    world.quorum.refresh()
-
-
-async def _step_down(world: World, host: Host, seconds: float) -> None:
-    world.quorum.step_down()
-
-
 async def _silent(world: World, host: Host, seconds: float) -> None:
     """The watchdog does nothing when it should. Alone that harms nothing."""
     host.watchdog_works = host.paused or not host.storage
@@ -216,33 +208,6 @@ async def _silent(world: World, host: Host, seconds: float) -> None:
 async def _early(world: World, host: Host, seconds: float) -> None:
     if host.powered:
         host.reset("its watchdog struck for no reason")
-
-
-async def _kill_guard(world: World, host: Host, seconds: float) -> None:
-    """The guard is killed; its supervisor starts it again."""
-    if host.powered:
-        host.watchman.catch_up()
-        host.watchman.ticks = False
-        watchman = host.watchman
-        await world.wait(min(seconds, 2.0))
-        if host.watchman is watchman and host.powered:
-            watchman.ticks = True
-            watchman.changed(soon=True)
-
-
-async def _restart(world: World, host: Host, seconds: float) -> None:
-    """``kill -9`` of racimo-ha; its supervisor starts it again at once, or after some time."""
-    host.stop_ha()
-    await world.wait(world.chance.choice([0.0, 0.2, 2.0]))
-    if host.powered:
-        host.stop_ha()
-        host.start_ha()
-
-
-async def _no_daemon(world: World, host: Host, seconds: float) -> None:
-    host.daemon = False
-    await world.wait(seconds)
-    host.daemon = True
 
 
 async def _storage_only(world: World, host: Host, seconds: float) -> None:
@@ -284,7 +249,7 @@ async def _strike(world: World, how: str, source: Host, target: Host, seconds: f
     if how == "network":
         await _isolate(world, source, seconds)
     elif how == "ha":
-        await _restart(world, source, seconds)
+        await AWAY["ha-restart"](world, source, seconds)
     else:
         await _crash(world, source if how == "source" else target, seconds)
 
@@ -321,16 +286,6 @@ async def _repeat(world: World, host: Host, seconds: float) -> None:
             await host.operations.start(vmid, epoch)
         except RacimoError as error:
             world.oracle.note("step", f"vm:{vmid}", f"a repeated start on {host.name} was refused", str(error))
-
-
-async def _next_version(world: World, host: Host, seconds: float) -> None:
-    """The node is upgraded: its daemons are restarted and write fields that the others do not know."""
-    host.next_version = True
-    host.stop_ha()
-    if host.powered:
-        host.start_ha()
-    await world.wait(seconds * 3)
-    host.next_version = False
 
 
 async def _guest_crash(world: World, host: Host, seconds: float) -> None:
@@ -375,24 +330,19 @@ _PLAYS: dict[str, Fault] = {
     "disk-stall": _disk,
     "disk-error": _disk,
     "torn-write": _torn,
-    "leader-stall": _stall,
-    "leader-change": _step_down,
     "answer-lost": _lose_answers,
     "watchdog-silent": _silent,
     "watchdog-early": _early,
-    "guard-killed": _kill_guard,
-    "ha-restart": _restart,
-    "daemon-away": _no_daemon,
     "storage-without-network": _storage_only,
     "network-without-storage": _network_only,
     **{kind: _cut_migration(kind.removeprefix("migration-cut-")) for kind in FAULTS if kind.startswith("migration-")},
     "late-commands": _late,
     "repeated-commands": _repeat,
-    "next-version": _next_version,
     "cold-start": _cold_start,
     "node-lost": _lost,
     "guest-crash": _guest_crash,
     "ask-to-move": _ask_to_move,
     **ACTS,
+    **AWAY,
     **{kind: _broken_fence(kind.removeprefix("fence-")) for kind in FAULTS if kind.startswith("fence-")},
 }

@@ -41,6 +41,7 @@ class SimulatedFences:
         if action == "on":
             self._restore(target)
             return self._answer(device, action, ok=True, said="Success: Powered ON")
+        self.world.authority.cuts(self.host.name, device.node)
         if fault == "lies":
             return self._answer(device, action, ok=True, said="Success: Powered OFF")
         if fault == "slow":

@@ -126,6 +126,7 @@ class Host:
         process = Process(vmid, self.name, epoch, writes=self.storage and not self.paused)
         self.running[vmid] = process
         self.world.oracle.began(process, why)
+        self.world.authority.starts(self.name, vmid)
         self.world.measure(process)
         self.watchman.changed(soon=True)
 
@@ -139,6 +140,7 @@ class Host:
         """SIGKILL. A process that waits for its disk does not end before that answers. Returns those that were hit."""
         hit = sorted(set(vmids) & self.running.keys())
         for vmid in hit:
+            self.world.survival.killed(self.name, vmid, why)
             if self.storage:
                 self.finish(vmid, why)
                 self.spawn(self.operations.write_down(vmid, why))
@@ -176,6 +178,7 @@ class Host:
         self.clock = HostClock(self, 0.0 if self.world.calm else chance.uniform(0, 1e5), rate)
         self.keeper, self.operations = HostKeeper(self), HostOperations(self)
         self.watchman = Watchman(self)
+        self.world.survival.disturb()
         self.watchman.ticks = self.guard_works
         self.world.oracle.note("node", self.name, "is switched on")
         self.world.quorum.refresh()
@@ -188,6 +191,7 @@ class Host:
         if not self.powered:
             return
         self.powered = False
+        self.world.survival.disturb()
         self.fail()
         self.watchman.end()
         self.watchman.watchdog.disarm()
@@ -213,6 +217,7 @@ class Host:
             self.watchman.catch_up()
             self.fail()
             self.paused = True
+            self.world.survival.disturb()
             self._awake.clear()
             self.look_at_disks()
             self.world.quorum.refresh()
@@ -221,6 +226,7 @@ class Host:
         """It goes on."""
         if self.paused:
             self.paused = False
+            self.world.survival.disturb()
             self._awake.set()
             if self.powered:
                 self.look_at_disks()
@@ -254,6 +260,7 @@ class Host:
     def start_ha(self) -> None:
         """racimo-ha begins."""
         self.ha = self.world.make_ha(self)
+        self.world.survival.ha_started(self.name)
         self._ha = self.spawn(self.ha.run())
 
     def stop_ha(self) -> None:
@@ -261,6 +268,7 @@ class Host:
         if self._ha is not None:
             self._ha.cancel()
             self._ha = None
+            self.world.survival.ha_stopped(self.name)
 
     def answers(self) -> bool:
         """Whether racimo-ha listens to others."""

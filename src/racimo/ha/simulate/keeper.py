@@ -138,6 +138,7 @@ class HostWatchdog:
         if due > loop.time() + 1e-6:
             self._timer = loop.call_at(due, self._look)
         elif self.host.watchdog_works:
+            self.host.world.survival.reset(self.host.name, "its watchdog was not fed")
             self.host.reset("its watchdog was not fed")
 
 

@@ -31,6 +31,8 @@ FAULTS = (
     "guard-killed",
     "ha-restart",
     "daemon-away",
+    "control-plane-killed",
+    "store-away",
     "storage-without-network",
     "network-without-storage",
     "migration-cut-prepared",

@@ -19,8 +19,11 @@ from racimo.ha.simulate.history import play
 from racimo.ha.simulate.parts import SimulatedHa, SimulatedHolder
 from racimo.ha.simulate.policy_mutations import (
     BalanceUnbounded,
+    DevicesAtOnce,
+    EndsItsGuests,
     MaintenanceIgnored,
     MemoryIgnored,
+    NeverExtended,
     RulesIgnored,
     SlowFailover,
 )
@@ -180,6 +183,18 @@ def _hasty_store(world: World) -> None:
     world.quorum.acknowledges_early = True
 
 
+def _minority_leads(world: World) -> None:
+    """One member is enough for the store."""
+    world.quorum.needs_majority = False
+
+
+def _without_lease(world: World) -> None:
+    """The nodes' daemons do not look at the lease again when a guest's process, at last, is about to begin."""
+    world.looks_at_lease = False
+    durations = replace(world.setup.durations, start=1.5 * world.profile.lease)
+    world.setup = replace(world.setup, durations=durations)
+
+
 def _hasty_migration(world: World) -> None:
     """A guest goes on at its target before it is halted at its source."""
     world.halts_first = False
@@ -208,6 +223,11 @@ MUTATIONS = (
         "balance unbounded", ("isolation", "ask-to-move"), BalanceUnbounded, arranged=True, options=MOVING, breaks="10"
     ),
     Mutation("recovery half a minute late", ("isolation", "crash"), SlowFailover, breaks="9"),
+    Mutation("daemon's end ends its guests", ("ha-restart", "control-plane-killed"), EndsItsGuests, breaks="11"),
+    Mutation("lease never extended", ("store-away", "daemon-away"), NeverExtended, breaks="11"),
+    Mutation("led by a minority", ("split", "crash"), prepare=_minority_leads, breaks="6"),
+    Mutation("power cut without an order", ("isolation", "fence-slow"), DevicesAtOnce, breaks="6"),
+    Mutation("started without a lease", ("isolation", "guest-crash"), prepare=_without_lease, breaks="6"),
 )
 
 

@@ -48,8 +48,15 @@ class HostOperations:
                 refusal = "it is locked" if vmid in self.world.locked else ""
                 refusal = refusal or self.world.behaviour.start(vmid, self.host.name)
                 now = self.host.keeper.lease
-                if not refusal and not (
-                    lease and now and lease.incarnation == now.incarnation and now.holds(self.host.clock.boottime_ns())
+                if (
+                    not refusal
+                    and self.world.looks_at_lease
+                    and not (
+                        lease
+                        and now
+                        and lease.incarnation == now.incarnation
+                        and now.holds(self.host.clock.boottime_ns())
+                    )
                 ):
                     refusal = "the node has no lease any more"
                 if refusal:

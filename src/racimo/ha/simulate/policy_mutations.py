@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from racimo.ha.simulate.fences import fence_device
 from racimo.ha.simulate.parts import SimulatedHa
 from racimo.placement.rules import RuleSet
 
@@ -66,3 +68,41 @@ class SlowFailover(_Misled):
     def bend(self, snapshot: Snapshot) -> Snapshot:
         later = {name: replace(seen, expires=seen.expires + 30.0) for name, seen in snapshot.sightings.items()}
         return replace(snapshot, sightings=later)
+
+
+class NeverExtended(SimulatedHa):
+    """Its lease ends with the store."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.failsafe.neighbours = None
+
+
+class EndsItsGuests(SimulatedHa):
+    """Its end is the end of the node's guests."""
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            if self.host.powered:
+                self.host.keeper.kill()
+
+
+class DevicesAtOnce(SimulatedHa):
+    """Cuts the power of a node when it likes, without an order."""
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            group.create_task(self._cut_silent())
+
+    async def _cut_silent(self) -> None:
+        agents, host = self.fences_kind(self.host), self.host
+        while True:
+            await host.clock.sleep(1.0)
+            for name, beat in self.view.heartbeats.items():
+                seen = self.observer.sighting(name, host.clock.monotonic())
+                if name != host.name and seen is not None and host.clock.monotonic() > seen.suspect + 1.0:
+                    host.world.oracle.note("node", host.name, f"cuts {name}, last heard of at {beat.record.sequence}")
+                    await agents.ask(fence_device(name), "off")

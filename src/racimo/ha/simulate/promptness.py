@@ -80,7 +80,7 @@ class Promptness:
                 continue
             if service.state is ServiceState.ERROR or self._is_kept(service, owner.node, generation):
                 continue
-            if world.judge.could_be_on(sid, [name for name in alive if name not in witness.maintenance]):
+            if world.judge.could_be_on(sid, [name for name in alive if self._is_open(name)]):
                 yield sid, f"{service.state} on {owner.node} ({service.why})"
 
     def _is_kept(self, service: Service, owner: str, generation: int) -> bool:
@@ -88,6 +88,10 @@ class Promptness:
         if service.state is ServiceState.FREEZE and self.witness.modes.get(owner, (ACTIVE,))[0] != ACTIVE:
             return True
         return not self._is_well(owner) and not (service.guarded and service.armed == generation)
+
+    def _is_open(self, node: str) -> bool:
+        """Whether neither people nor the node itself have said that it is to be left."""
+        return node not in self.witness.maintenance and self.witness.modes.get(node, (ACTIVE,))[0] == ACTIVE
 
     def _is_well(self, node: str) -> bool:
         host = self.world.hosts[node]

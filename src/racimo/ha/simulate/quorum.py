@@ -115,6 +115,8 @@ class Quorum:
         """Told when an acknowledged change is on no member that could lead."""
         self.changed: list[Callable[[], None]] = []
         self.acknowledges_early = acknowledges_early
+        self.needs_majority = True
+        """False only where it is broken on purpose."""
         self.stalled = False
         self._working: list[str] = []
         self.led_since = self.outage_s = self._lost_at = 0.0
@@ -126,7 +128,7 @@ class Quorum:
     @property
     def majority(self) -> int:
         """How many members make one."""
-        return len(self.voters) // 2 + 1
+        return len(self.voters) // 2 + 1 if self.needs_majority else 1
 
     def group_of(self, member: str) -> list[str]:
         """The members that ``member`` can work with now, itself included; none when it does not run."""

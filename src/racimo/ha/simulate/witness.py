@@ -8,6 +8,7 @@ from racimo.model.ha import Arming, Heartbeat, Maintenance, ManagerTerm, NodeSta
 
 if TYPE_CHECKING:
     from racimo.ha.simulate.world import World
+    from racimo.model.fence import Fencing
     from racimo.model.guest import Guest
     from racimo.store.base import Change
     from racimo.store.collection import Collection
@@ -27,6 +28,7 @@ class Witness:
         self.services: dict[str, Service] = {}
         self.statuses: dict[str, NodeStatus] = {}
         self.resources: dict[str, Resource] = {}
+        self.fencings: dict[str, Fencing] = {}
         self.arming: Arming | None = None
         self.maintenance: dict[str, float] = {}
         """Since when nodes are in maintenance, on the loop's clock."""
@@ -47,6 +49,7 @@ class Witness:
             (layout.manager, self._manager),
             (layout.arming, self._arming),
             (layout.maintenance, self._maintenance),
+            (layout.fencings, self._fencing),
         ]
 
     def watch(self) -> None:
@@ -79,6 +82,8 @@ class Witness:
                 self.world.overseer.look(sid, old, new, sid in self._given)
         self._commands.clear()
         self._given.clear()
+        if self.world.writer:
+            self.world.authority.committed(change.revision)
 
     def _heartbeat(self, node: str, beat: Heartbeat | None) -> None:
         if beat is not None:
@@ -91,6 +96,8 @@ class Witness:
         self.heartbeats.pop(node, None)
         host = self.world.hosts[node]
         self._blame(node)
+        if self.world.writer and self.world.writer != node:
+            self.world.survival.fenced(node)
         alive = [f"vm:{vmid}" for vmid in sorted(host.running) if f"vm:{vmid}" in self.resources]
         if alive and host.powered and self.world.writer != node:
             self.world.oracle.violate(f"2 {node} was fenced while it runs {', '.join(alive)}")
@@ -175,6 +182,10 @@ class Witness:
     def _arming(self, _: str, arming: Arming | None) -> None:
         self.arming = arming
         self.world.promptness.touch()
+
+    def _fencing(self, node: str, fencing: Fencing | None) -> None:
+        if fencing is not None:
+            self.fencings[node] = fencing
 
     def _maintenance(self, node: str, maintenance: Maintenance | None) -> None:
         if maintenance is None:

@@ -10,6 +10,7 @@ from racimo.errors import RacimoError
 from racimo.ha.balancing import ROUND_S
 from racimo.ha.simulate.administration import put_right
 from racimo.ha.simulate.administrator import Administrator
+from racimo.ha.simulate.authority import Authority
 from racimo.ha.simulate.behaviour import Behaviour
 from racimo.ha.simulate.host import Host
 from racimo.ha.simulate.judge import Judge
@@ -23,6 +24,7 @@ from racimo.ha.simulate.promptness import Promptness
 from racimo.ha.simulate.quorum import Quorum
 from racimo.ha.simulate.records import rule_record, write_records
 from racimo.ha.simulate.rest import resting, wanted
+from racimo.ha.simulate.survival import Survival
 from racimo.ha.simulate.witness import Witness
 from racimo.ha.timing import profile_named
 from racimo.store.layout import HA, Layout
@@ -78,10 +80,12 @@ class World:
         self.overseer = Overseer(self)
         self.promptness = Promptness(self)
         self.quorum.changed.append(self.promptness.touch)
+        self.survival, self.authority = Survival(self), Authority(self)
+        self.network.changed.append(self.survival.disturb)
         self.behaviour = Behaviour(setup)
         self.loads = Loads(setup)
         self.boot_s = 0.0
-        self.checks_epochs = self.keeps_marks = self.halts_first = True
+        self.checks_epochs = self.keeps_marks = self.halts_first = self.looks_at_lease = True
         """Rules of the nodes' daemons; each is false only where it is broken on purpose."""
         self.locked: set[int] = set()
         self.administrator = Administrator(self)
