@@ -261,6 +261,7 @@ class Host:
         """racimo-ha begins."""
         self.ha = self.world.make_ha(self)
         self.world.survival.ha_started(self.name)
+        self.world.promptness.touch()
         self._ha = self.spawn(self.ha.run())
 
     def stop_ha(self) -> None:
@@ -269,6 +270,7 @@ class Host:
             self._ha.cancel()
             self._ha = None
             self.world.survival.ha_stopped(self.name)
+            self.world.promptness.touch()
 
     def answers(self) -> bool:
         """Whether racimo-ha listens to others."""

@@ -54,6 +54,7 @@ class Story:
         """Do it. What an administrator is refused is noted, and the story goes on."""
         world = self.world
         world.disturb()
+        world.promptness.touch()
         world.oracle.note("fault" if verb.name == "fault" else "step", verb.node or verb.sid, verb.words)
         try:
             await self._does[verb.name](verb)
