@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -116,6 +116,8 @@ async def test_it_answers_the_guest_agent_and_the_power_button(disks: Path) -> N
         async with asyncio.timeout(TIMEOUT_S):
             assert await said(disks / "n1.ga", {"execute": "guest-sync-delimited", "arguments": {"id": 42}}) == 42
             assert await said(disks / "n1.ga", {"execute": "guest-ping"}) == {}
+            cards: Any = await said(disks / "n1.ga", {"execute": "guest-network-get-interfaces"})
+            assert "127.0.0.1" in {each["ip-address"] for card in cards for each in card["ip-addresses"]}
             await said(disks / "n1.qmp", {"execute": "qmp_capabilities"}, {"execute": "system_powerdown"}, greeted=True)
             await qemu.wait()
     assert b"shutdown" in (disks / "n1.log").read_bytes()

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AsyncExitStack
 
+    from racimo.guest.config import GuestConfig
     from racimo.guest.host import GuestLaunch
     from racimo.model.guest import Guest
-    from racimo.storage.base import VolumeId
+    from racimo.storage.base import BlockSource, VolumeId
     from racimo.storage.volumes import Volumes
     from racimo.task.operation import Report
 
@@ -41,6 +42,9 @@ class Assembly(Protocol):
 
         Raises ``Refused`` with the reason why this node cannot run it: no such bridge, storage, machine type, CPU.
         """
+
+    async def block(self, vmid: int, config: GuestConfig, key: str) -> BlockSource | None:
+        """What the running guest's QEMU is to open for one drive; None for an empty one. A seed is made anew."""
 
     async def local_volumes(self, config: Mapping[str, str]) -> tuple[str, ...]:
         """The volumes of a configuration that no other node can open."""

@@ -42,6 +42,7 @@ class CloneWish:
     image_format: str | None = None
     snapshot: str = ""
     target: str = ""
+    pool: str = ""
 
 
 async def make_template(life: Lifecycle, vmid: int, report: Report, undo: AsyncExitStack) -> None:
@@ -79,13 +80,15 @@ async def clone(life: Lifecycle, vmid: int, wish: CloneWish, report: Report, und
         await life.records.refuse_taken(wish.newid)
         source = parse_config(_source(life, view, wish))
         full = not source.template if wish.full is None else wish.full
+        await _refuse_pool(life, wish.pool)
         volumes = await _disks(life, vmid, view, source, wish, report, undo, full=full)
         config = _new_config(source, volumes, wish, vmid)
         await _refuse_target(life, config, wish)
         await committed(undo, life.records.create(Guest(vmid=wish.newid, node=life.node, config=config)))
-    report.log(
-        f"guest {wish.newid} was made from guest {vmid}, {'with its own disks' if full else 'as a linked clone'}"
-    )
+    if wish.pool:
+        await life.layout.pools.update(wish.pool, lambda pool: replace(pool, guests=(*pool.guests, wish.newid)))
+    how = "with disks of its own" if full else "as a linked clone"
+    report.log(f"guest {wish.newid} was made from guest {vmid}, {how}")
     if wish.target not in ("", life.node):
         await move_stopped(life, await life.records.owned(wish.newid), wish.target, report)
 
@@ -156,6 +159,11 @@ def _new_config(source: GuestConfig, volumes: dict[str, VolumeId], wish: CloneWi
 
 def _drive(drive: Drive, volume: VolumeId | None) -> Drive:
     return replace(drive, file=str(volume)) if volume is not None else drive
+
+
+async def _refuse_pool(life: Lifecycle, pool: str) -> None:
+    if pool and await life.layout.pools.find(pool) is None:
+        raise BadParameter({"pool": f"pool '{pool}' does not exist"}, todo="See the pools: racimo pool list")
 
 
 async def _refuse_target(life: Lifecycle, config: dict[str, str], wish: CloneWish) -> None:

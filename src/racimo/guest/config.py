@@ -51,6 +51,7 @@ class GuestConfig:
     boot: tuple[str, ...] | None
     onboot: bool
     startup: Startup | None
+    hotplug: tuple[str, ...]
     protection: bool
     reboot: bool
     agent: Agent
@@ -293,6 +294,21 @@ def running_config(started: Mapping[str, str], wished: Mapping[str, str]) -> dic
     now = {key: value for key, value in wished.items() if applies(key) is Applies.AT_ONCE}
     rest = started or wished
     return {**{key: value for key, value in rest.items() if applies(key) is not Applies.AT_ONCE}, **now}
+
+
+@dataclass(frozen=True, slots=True)
+class PendingKey:
+    """One key: its ``value`` in the running guest, and what it becomes at the next start; None: it is not there."""
+
+    key: str
+    value: str | None
+    next: str | None
+
+
+def pending_keys(started: Mapping[str, str] | None, wished: Mapping[str, str]) -> list[PendingKey]:
+    """Every key, in order. ``started`` is what the guest runs with; None: it does not run, and nothing waits."""
+    now = running_config(started, wished) if started is not None else dict(wished)
+    return [PendingKey(key, now.get(key), wished.get(key)) for key in sorted(now.keys() | wished.keys(), key=sort_key)]
 
 
 def kept_unused(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

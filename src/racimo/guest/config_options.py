@@ -106,6 +106,18 @@ LOCKS = (
 START_DATE = pattern(
     "date", r"now|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(T[0-9]{1,2}:[0-9]{2}:[0-9]{2})?", "'now' or 2026-01-31T12:00:00"
 )
+
+
+def _parse_hotplug(value: str) -> tuple[str, ...]:
+    if value in {"0", "1"}:
+        return HOT_WORDS[:3] if value == "1" else ()
+    return tuple(choice(*HOT_WORDS).parse(word) for word in re.split("[,; ]+", value) if word)
+
+
+HOT_WORDS = ("network", "disk", "usb", "memory", "cpu", "cloudinit")
+HOT: Kind[tuple[str, ...]] = Kind(
+    "<0 | 1 | network,disk,usb>", _parse_hotplug, lambda words: ",".join(words) if words else "0"
+)
 TAG = pattern("tag", r"[A-Za-z0-9_][A-Za-z0-9_+.-]{0,123}", "a tag: letters, digits and _ + . -")
 
 AT_ONCE, HOTPLUG = Applies.AT_ONCE, Applies.HOTPLUG
@@ -132,6 +144,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("boot", BOOT, "Devices to boot from, in order."),
     Option("onboot", BOOLEAN, "Start it when its node has started.", "0", applies=AT_ONCE),
     Option("startup", STARTUP, "Order and delays of the start with its node.", applies=AT_ONCE),
+    Option(
+        "hotplug",
+        HOT,
+        "What may be plugged while it runs: network, disk; 0: nothing, 1: all of it.",
+        "network,disk,usb",
+        applies=AT_ONCE,
+    ),
     Option("protection", BOOLEAN, "Refuse to destroy the guest or its disks.", "0", applies=AT_ONCE),
     Option("reboot", BOOLEAN, "A reboot restarts it; 0: a reboot stops it.", "1"),
     Option("agent", AGENT, "Whether a QEMU guest agent runs in it.", "0"),

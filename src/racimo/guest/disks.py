@@ -15,12 +15,13 @@ import structlog
 
 from racimo.errors import BadParameter, Conflict
 from racimo.guest.config import parse_config, sort_key
+from racimo.guest.config_change import ConfigChange
 from racimo.guest.config_options import FAMILIES
 from racimo.guest.copies import Copies, Wanted
 from racimo.guest.drives import BLOCK, slot
-from racimo.guest.held import drive_of, refuse_held
+from racimo.guest.held import drive_of, refuse_held, refuse_plugged
 from racimo.guest.kinds import parse_size
-from racimo.guest.qemu.block_graph import demand_drive, drive_nodes, node_files
+from racimo.guest.qemu.block_graph import close_image, demand_drive, drive_nodes, node_files
 from racimo.guest.qemu.jobs import (
     CONCLUDED,
     READY,
@@ -158,9 +159,7 @@ async def _pivot(monitor: Monitor, job: str, old: str, report: Report | None) ->
     async with asyncio.timeout(PIVOT_TIMEOUT):
         await follow_jobs(monitor, [job], CONCLUDED, lambda _: None)
     await end_jobs(monitor, [job])
-    await remove_target(monitor, old)
-    if old.startswith("drive-"):
-        await remove_target(monitor, f"file-{old.removeprefix('drive-')}")
+    await close_image(monitor, old)
     if report is not None:
         report.log("the guest writes to the new image only")
 
@@ -237,6 +236,8 @@ async def give(life: Lifecycle, vmid: int, wish: GiveWish, report: Report, undo:
         refuse_changed(other, wish.target_digest)
         drive, volume = drive_of(view, wish.key)
         refuse_held(view, volume, "given away")
+        if vmid in life.host.vmids and wish.key.startswith("unused"):
+            refuse_plugged(volume, life.host.started_with(vmid).config)
         key = wish.target_key or wish.key
         if key in other.guest.config:
             raise BadParameter({"target-disk": f"guest {wish.target} has a {key} already"}, todo="Choose another key")
@@ -274,11 +275,11 @@ async def unlink(
     if force:
         for volume in volumes:
             refuse_held(view, volume, "removed")
-    await life.set_config(vmid, {}, keys, "", report, undo)
+    await life.set_config(vmid, ConfigChange(delete=keys), report, undo)
     if not force:
         return
     view = await life.records.owned(vmid)
     left = {str(volume) for volume in volumes}
     unused = tuple(key for key, value in view.guest.config.items() if key.startswith("unused") and value in left)
     if unused:
-        await life.set_config(vmid, {}, unused, "", report, undo)
+        await life.set_config(vmid, ConfigChange(delete=unused), report, undo)

@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from racimo.errors import NotFound, Refused
+from racimo.errors import Conflict, NotFound, Refused
 from racimo.guest.config import parse_config
 from racimo.storage.base import VolumeId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from racimo.guest.drives import Drive
     from racimo.guest.records import GuestView
@@ -55,9 +55,24 @@ def refuse_held(view: GuestView, volume: VolumeId, what: str) -> None:
         )  # fmt: skip
 
 
-def given_up(view: GuestView, delete: Iterable[str]) -> list[VolumeId]:
-    """The volumes of the unused disks among the keys to ``delete``: they go for good. Raises ``Refused``."""
+def refuse_plugged(volume: VolumeId, running: Mapping[str, str] | None) -> None:
+    """Raises ``Conflict`` where the running guest still has a volume, though its configuration names it no more."""
+    drives = parse_config(running).drives.items() if running else ()
+    for key, drive in drives:
+        if drive.volume == volume:
+            raise Conflict(
+                f"{volume} is still in use", why=f"the running guest has it as {key} until its next start",
+                todo="Shut the guest down first",
+            )  # fmt: skip
+
+
+def given_up(view: GuestView, delete: Iterable[str], running: Mapping[str, str] | None) -> list[VolumeId]:
+    """The volumes of the unused disks among the keys to ``delete``: they go for good. Raises ``Refused``, ``Conflict``.
+
+    ``running`` is the configuration that the guest runs with, if it does.
+    """
     volumes = [drive_of(view, key)[1] for key in delete if key.startswith("unused") and key in view.guest.config]
     for volume in volumes:
         refuse_held(view, volume, "removed")
+        refuse_plugged(volume, running)
     return volumes

@@ -16,11 +16,12 @@ from racimo.errors import Conflict, OperationFailed, RacimoError, Refused, Store
 from racimo.guest.busy import Busy
 from racimo.guest.config import apply_change, parse_config
 from racimo.guest.held import given_up
+from racimo.guest.hotplug import apply_hotplug, set_links
 from racimo.guest.marks import Marks
 from racimo.guest.memory_file import load_memory
 from racimo.guest.records import GuestRecords
 from racimo.guest.shutdown import shut_down
-from racimo.guest.unbroken import unbroken
+from racimo.guest.unbroken import committed, unbroken
 from racimo.model.guest import Guest, RunState
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from racimo.guest.assembly import Assembly
+    from racimo.guest.config_change import ConfigChange
     from racimo.guest.host import GuestHost, GuestLaunch, GuestStatus
     from racimo.guest.memory_file import SavedMemory
     from racimo.guest.peer import Peer
@@ -92,25 +94,22 @@ class Lifecycle:
         undo.pop_all()
         report.log(f"guest {vmid} was created on node {self.node}")
 
-    async def set_config(
-        self,
-        vmid: int,
-        values: Mapping[str, str],
-        delete: tuple[str, ...],
-        digest: str,
-        report: Report,
-        undo: AsyncExitStack,
-    ) -> None:
-        """Change the configuration; disks that it newly asks for are made. Raises ``Conflict``, ``BadParameter``."""
-        view = await self.records.owned(vmid)
-        change = apply_change(view.guest.config, values, delete, digest)
-        for volume in given_up(view, delete):
-            await self.assembly.remove(vmid, volume, report)
-        complete = await self.assembly.allocate(vmid, change.mapping, report, undo)
-        await self.records.configure(view, complete)
-        undo.pop_all()
-        if vmid in self.host.vmids and change.needs_restart:
-            report.log(f"{', '.join(sorted(change.needs_restart))}: will be seen at the next start")
+    async def set_config(self, vmid: int, asked: ConfigChange, report: Report, undo: AsyncExitStack) -> None:
+        """Change the configuration; disks that it newly asks for are made. What can be plugged into a running guest is.
+
+        Raises ``Conflict``, ``BadParameter``.
+        """
+        async with self.busy.hold(vmid):
+            view = await self.records.owned(vmid)
+            running = self.host.started_with(vmid).config if vmid in self.host.vmids else None
+            asked = asked.with_reverted(running, view.guest.config)
+            change = apply_change(view.guest.config, asked.values, asked.delete, asked.digest)
+            for volume in given_up(view, asked.delete, running):
+                await self.assembly.remove(vmid, volume, report)
+            complete = await self.assembly.allocate(vmid, change.mapping, report, undo)
+            await committed(undo, self.records.configure(view, complete))
+            if running is not None and change.needs_restart:
+                await unbroken(apply_hotplug(self, vmid, complete, report))
 
     async def destroy(self, vmid: int, *, purge: bool, report: Report) -> None:
         """Remove a stopped guest for good: volumes, records, logs. With ``purge`` out of HA first."""
@@ -160,6 +159,7 @@ class Lifecycle:
             view = await self._enter_or_doubt(view, RunState.STARTING)
             try:
                 await self.launch(view, launch)
+                await set_links(self.host, vmid, config)
                 if memory is not None:
                     await load_memory(await self.host.monitor(vmid), memory.path)
                 if not config.freeze:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import replace
@@ -24,6 +25,7 @@ from racimo.storage.base import BlockSource
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AsyncExitStack
+    from pathlib import Path
 
     from racimo.guest.config import GuestConfig
     from racimo.guest.drives import Drive
@@ -116,6 +118,15 @@ class NodeAssembly:
             incoming=incoming,
         )
 
+    async def block(self, vmid: int, config: GuestConfig, key: str) -> BlockSource | None:
+        """See ``Assembly.block``. The seed is a new file: QEMU has the old one open until it changes the disc."""
+        drive = config.drives[key]
+        if drive.is_cloud_init:
+            path = self._paths.guest_run(vmid) / SEED
+            await asyncio.to_thread(_write_seed, path, seed_image(cloud_init_seed(config, vmid)))
+            return BlockSource(format="raw", protocol={"driver": "file", "filename": str(path)})
+        return await self.volumes.block(drive.volume) if drive.volume is not None else None
+
     async def local_volumes(self, config: Mapping[str, str]) -> tuple[str, ...]:
         """See ``Assembly.local_volumes``."""
         volumes = [drive.volume for drive in parse_config(config).drives.values()]
@@ -188,3 +199,10 @@ class NodeAssembly:
         for tap in taps:
             await demand_bridge(tap, self._node)
         return taps
+
+
+def _write_seed(path: Path, content: bytes) -> None:
+    new = path.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_bytes(content)
+    new.replace(path)

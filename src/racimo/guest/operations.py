@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from racimo.errors import BadParameter, Conflict, NotFound, Refused
 from racimo.guest.config import parse_config
+from racimo.guest.config_change import ConfigChange
 from racimo.guest.lifecycle import SHUTDOWN_TIMEOUT, Lifecycle
 from racimo.guest.migration import LiveMigration, move_stopped
 from racimo.guest.migration_follow import MigrationLimits
@@ -74,10 +75,12 @@ class ConfigureGuest(GuestOperation):
     kind: ClassVar[str] = "qmconfig"
     values: Mapping[str, str] = field(default_factory=dict)
     delete: tuple[str, ...] = ()
+    revert: tuple[str, ...] = ()
     digest: str = ""
 
     async def execute(self, services: Lifecycle, report: Report, undo: AsyncExitStack) -> None:
-        await services.set_config(self.vmid, self.values, self.delete, self.digest, report, undo)
+        change = ConfigChange(values=self.values, delete=self.delete, revert=self.revert, digest=self.digest)
+        await services.set_config(self.vmid, change, report, undo)
 
 
 @dataclass(frozen=True, kw_only=True)

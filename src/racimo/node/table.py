@@ -10,6 +10,7 @@ from racimo.api.routes import (
     access_users,
     cluster,
     guest_agent,
+    guest_cloudinit,
     guest_console,
     guest_disks,
     guest_moves,
@@ -35,7 +36,7 @@ FAMILIES = (
     access, access_users, access_grants, access_tfa, pools,
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules, ha_fence, ha_control, notifications, sealing,
-    guest_agent, guest_snapshots, guest_disks,
+    guest_agent, guest_snapshots, guest_disks, guest_cloudinit,
 )  # fmt: skip
 
 

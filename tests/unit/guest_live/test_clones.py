@@ -111,7 +111,7 @@ async def test_a_number_that_is_taken_and_a_bad_name_make_no_copies(place: Datac
         await node.task("POST", "/100/clone", "newid=100")
     with pytest.raises(BadParameter, match="name"):
         await node.task("POST", "/100/clone", "newid=101&name=a+b")
-    with pytest.raises(BadParameter, match="pool"):
+    with pytest.raises(BadParameter, match="pool 'none' does not exist"):
         await node.task("POST", "/100/clone", "newid=101&pool=none")
     assert files(place) == before
 

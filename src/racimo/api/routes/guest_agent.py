@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
     from racimo.api.context import Context
 
-AUDIT = privilege("/vms/{vmid}", "VM.Monitor", "VM.GuestAgent.Audit")
-ACT = privilege("/vms/{vmid}", "VM.Monitor", "VM.GuestAgent.Unrestricted")
+AUDIT = privilege("/vms/{vmid}", "VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted")
+ACT = privilege("/vms/{vmid}", "VM.GuestAgent.Unrestricted")
+DO = {
+    **dict.fromkeys(("fsfreeze-freeze", "fsfreeze-status", "fsfreeze-thaw", "fstrim"), "VM.GuestAgent.FileSystemMgmt"),
+    **dict.fromkeys(("shutdown", "suspend-disk", "suspend-ram"), "VM.PowerMgmt"),
+}
+"""The privilege that is enough for each action, beside ``VM.GuestAgent.Unrestricted``."""
+READ = privilege("/vms/{vmid}", "VM.GuestAgent.FileRead", "VM.GuestAgent.Unrestricted")
+WRITE = privilege("/vms/{vmid}", "VM.GuestAgent.FileWrite", "VM.GuestAgent.Unrestricted")
 MAX_CONTENT = 60 * 1024
 BASE = "/nodes/{node}/qemu/{vmid}/agent"
 
@@ -133,7 +140,7 @@ async def program_status(context: Context, parameters: OfProcess) -> dict[str, J
 @routes.add(
     "GET",
     f"{BASE}/file-read",
-    permission=ACT,
+    permission=READ,
     answers=Answers.NODE,
     parameters=OfFile,
     summary="Read a file of the guest",
@@ -149,7 +156,7 @@ async def read_file(context: Context, parameters: OfFile) -> dict[str, JsonValue
 
 
 @routes.add(
-    "POST", f"{BASE}/file-write", permission=ACT, answers=Answers.NODE, parameters=Write,
+    "POST", f"{BASE}/file-write", permission=WRITE, answers=Answers.NODE, parameters=Write,
     summary="Write a file of the guest",
 )  # fmt: skip
 async def write_file(context: Context, parameters: Write) -> None:

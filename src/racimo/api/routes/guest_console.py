@@ -38,7 +38,8 @@ async def tail_serial(context: Context, parameters: SerialTail) -> str:
 
 
 @routes.add(
-    "POST", "/nodes/{node}/qemu/{vmid}/agent/ping", permission=privilege("/vms/{vmid}", "VM.Monitor"),
+    "POST", "/nodes/{node}/qemu/{vmid}/agent/ping",
+    permission=privilege("/vms/{vmid}", "VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted"),
     answers=Answers.NODE, parameters=OfGuest, summary="Does the guest's agent answer?",
 )  # fmt: skip
 async def ping_agent(context: Context, parameters: OfGuest) -> dict[str, JsonValue]:

@@ -12,6 +12,7 @@ from racimo.api.guest_permissions import demand_space
 from racimo.api.routes.guests import OfGuest, of_node
 from racimo.errors import BadParameter
 from racimo.guest.cloning import CloneWish
+from racimo.guest.config import parse_config
 from racimo.guest.disk_operations import CloneGuest, GiveDisk, MakeTemplate, MoveDisk, ResizeDisk, UnlinkDisks
 from racimo.guest.disks import GiveWish, MoveWish
 from racimo.guest.lifecycle import Lifecycle
@@ -89,14 +90,16 @@ class Unlink(OfGuest):
 )  # fmt: skip
 async def clone_guest(context: Context, parameters: Clone) -> Upid:
     """Of a running guest the disks are copied as they all are at one instant."""
+    guest = of_node(context, parameters)
+    kept = {drive.storage for drive in parse_config(guest.config).disks.values() if drive.storage}
+    for storage in sorted({parameters.storage} if parameters.storage else kept):
+        demand_space(context, storage)
     if parameters.pool:
-        raise BadParameter({"pool": f"there is no pool '{parameters.pool}'"}, todo="Leave it out")
-    if parameters.storage:
-        demand_space(context, parameters.storage)
+        context.demand(f"/pool/{parameters.pool}", "VM.Allocate", "Pool.Allocate")
     wish = CloneWish(
         newid=parameters.newid, name=parameters.name, description=parameters.description, full=parameters.full,
         storage=parameters.storage, image_format=_format(parameters.format), snapshot=parameters.snapname,
-        target=parameters.target,
+        target=parameters.target, pool=parameters.pool,
     )  # fmt: skip
     return _submit(context, parameters, CloneGuest(vmid=parameters.vmid, wish=wish))
 

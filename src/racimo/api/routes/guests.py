@@ -16,17 +16,19 @@ from racimo.api.inventory import Inventory
 from racimo.api.parameters import OfNode
 from racimo.api.resources import sees_guest
 from racimo.errors import NotFound
-from racimo.guest.config import parse_config
+from racimo.guest.config import parse_config, pending_keys, running_config
 from racimo.guest.config_new import fill_in
 from racimo.guest.config_options import FAMILIES, SCALARS
 from racimo.guest.lifecycle import Lifecycle
 from racimo.guest.operations import ConfigureGuest, CreateGuest, DestroyGuest
+from racimo.guest.snapshots import demand_snapshot
 from racimo.model.guest import MAX_VMID, MIN_VMID, RunState
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from racimo.api.context import Context
+    from racimo.guest.config import PendingKey
     from racimo.guest.lifecycle import GuestNow
     from racimo.model.guest import Guest
     from racimo.task.upid import Upid
@@ -79,13 +81,29 @@ class ChangeGuest(_GuestOptions):
 
     vmid: VMID
     delete: Annotated[tuple[str, ...], Field(description="Keys to delete.")] = ()
+    revert: Annotated[tuple[str, ...], Field(description="Keys whose pending change is dropped.")] = ()
     digest: Annotated[str, Field(description="Only if the configuration still has this digest.")] = ""
+    background_delay: Annotated[int | None, Field(ge=1, le=30, description="Taken and not used.")] = None
+    force: Annotated[bool, Field(description="Taken and not used: a disk is removed for good by unlink.")] = False
+    skiplock: Annotated[bool, Field(description="Taken and not used: locks are never skipped.")] = False
+
+
+class WhichConfig(OfGuest):
+    """Which configuration."""
+
+    current: Annotated[bool, Field(description="What the guest runs with, without what is pending.")] = False
+    snapshot: Annotated[str, Field(description="What this snapshot holds.")] = ""
 
 
 class DestroyOptions(OfGuest):
     """How to destroy."""
 
     purge: Annotated[bool, Field(description="Out of HA too.")] = False
+    unreferenced: Annotated[
+        bool,
+        Field(alias="destroy-unreferenced-disks", description="Taken and not used: only what it names is removed."),
+    ] = False
+    skiplock: Annotated[bool, Field(description="Taken and not used: locks are never skipped.")] = False
 
 
 @routes.add(
@@ -114,12 +132,46 @@ async def create_guest(context: Context, parameters: NewGuest) -> Upid:
 
 
 @routes.add(
-    "GET", "/nodes/{node}/qemu/{vmid}/config", permission=AUDIT, answers=Answers.NODE, parameters=OfGuest,
+    "GET", "/nodes/{node}/qemu/{vmid}/config", permission=AUDIT, answers=Answers.NODE, parameters=WhichConfig,
     summary="A guest's configuration",
 )  # fmt: skip
-async def get_config(context: Context, parameters: OfGuest) -> dict[str, JsonValue]:
+async def get_config(context: Context, parameters: WhichConfig) -> dict[str, JsonValue]:
     """Its keys, and their digest. Numbers are numbers, as clients expect."""
-    return shown_config(of_node(context, parameters).config)
+    guest = of_node(context, parameters)
+    if parameters.snapshot:
+        view = await context.services.need(Lifecycle).records.view(parameters.vmid)
+        return shown_config(demand_snapshot(view, parameters.snapshot).config)
+    host = context.services.need(Lifecycle).host
+    if parameters.current and parameters.vmid in host.vmids:
+        return shown_config(running_config(host.started_with(parameters.vmid).config, guest.config))
+    return shown_config(guest.config)
+
+
+@routes.add(
+    "GET", "/nodes/{node}/qemu/{vmid}/pending", permission=AUDIT, answers=Answers.NODE, parameters=OfGuest,
+    summary="A guest's configuration with what waits for its next start",
+)  # fmt: skip
+async def get_pending(context: Context, parameters: OfGuest) -> list[dict[str, JsonValue]]:
+    """One entry for each key: ``value`` now, ``pending`` or ``delete`` where that changes."""
+    return pending_of(context, parameters)
+
+
+def pending_of(context: Context, parameters: OfGuest) -> list[dict[str, JsonValue]]:
+    """What ``get_pending`` answers."""
+    guest, host = of_node(context, parameters), context.services.need(Lifecycle).host
+    started = host.started_with(parameters.vmid).config if parameters.vmid in host.vmids else None
+    return [_shown_pending(each) for each in pending_keys(started, guest.config)]
+
+
+def _shown_pending(each: PendingKey) -> dict[str, JsonValue]:
+    entry: dict[str, JsonValue] = {"key": each.key}
+    if each.value is not None:
+        entry["value"] = HIDDEN if each.key == "cipassword" else each.value
+    if each.next is None:
+        entry["delete"] = 1
+    elif each.next != each.value:
+        entry["pending"] = HIDDEN if each.key == "cipassword" else each.next
+    return entry
 
 
 def shown_config(mapping: Mapping[str, str]) -> dict[str, JsonValue]:
@@ -191,8 +243,11 @@ def shown(now: GuestNow) -> dict[str, JsonValue]:
 
 def _change(context: Context, parameters: ChangeGuest) -> ConfigureGuest:
     config = parameters.config()
-    demand_config(context, parameters.vmid, config, parameters.delete)
-    return ConfigureGuest(vmid=parameters.vmid, values=config, delete=parameters.delete, digest=parameters.digest)
+    demand_config(context, parameters.vmid, config, (*parameters.delete, *parameters.revert))
+    return ConfigureGuest(
+        vmid=parameters.vmid, values=config, delete=parameters.delete, revert=parameters.revert,
+        digest=parameters.digest,
+    )  # fmt: skip
 
 
 def of_node(context: Context, parameters: OfGuest) -> Guest:

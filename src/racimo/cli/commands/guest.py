@@ -128,13 +128,18 @@ async def change(
     delete: Annotated[
         list[str] | None, typer.Option("--delete", metavar="KEY", help="A key to remove; may be repeated.")
     ] = None,
+    revert: Annotated[
+        list[str] | None, typer.Option("--revert", metavar="KEY", help="A pending change to drop; may be repeated.")
+    ] = None,
 ) -> Done:
-    """Change a guest's configuration."""
+    """Change a guest's configuration. What a running guest cannot be given waits for its next start."""
     values: dict[str, Json] = dict(assignments(assigned or []))
-    if not values and not delete:
+    if not values and not delete and not revert:
         raise BadParameter({"KEY=VALUE": "nothing to change was given"}, todo=f"racimo guest set {vmid} memory=1024")
     if delete:
         values["delete"] = ",".join(delete)
+    if revert:
+        values["revert"] = ",".join(revert)
     answer = await session.client.put(await session.guest_path(vmid) + "/config", values)
     return Done(f"Guest {vmid} is changed.", answer, f"racimo guest config {vmid}")
 

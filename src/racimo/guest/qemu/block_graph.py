@@ -5,10 +5,12 @@ A drive's node is asked for and never assumed: after a move of the disk it has a
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from racimo.errors import Conflict
+from racimo.guest.qemu.monitor import CommandRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from racimo.guest.qemu.monitor import Monitor
 
 PERIPHERAL = "/machine/peripheral/"
+CLOSE_TIMEOUT, CLOSE_AGAIN = 5.0, 0.02
 TRANSACTION_TIMEOUT = 60.0
 """Seconds for a transaction over all drives: each flushes first."""
 
@@ -60,6 +63,32 @@ def demand_drive(nodes: Mapping[str, DriveNode], key: str, label: str) -> DriveN
             todo="Shut the guest down and start it, then try again",
         )
     return node
+
+
+async def close_image(monitor: Monitor, node: str) -> None:
+    """Close a drive's image that nothing uses any more: its node, and the one of its file below.
+
+    A device that was just unplugged holds it for a moment longer, and QEMU does not say until when.
+    """
+    below = f"file-{node.removeprefix('drive-')}" if node.startswith("drive-") else f"{node}-file"
+    for name in (node, below):
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                while not await _closed(monitor, name):  # noqa: ASYNC110 - QEMU gives no event
+                    await asyncio.sleep(CLOSE_AGAIN)
+        except TimeoutError:
+            raise Conflict(
+                f"QEMU has {name} of {monitor.label} still open", why=f"it was in use for {CLOSE_TIMEOUT:g} s more",
+                todo="It is closed when the guest stops",
+            ) from None  # fmt: skip
+
+
+async def _closed(monitor: Monitor, name: str) -> bool:
+    try:
+        await monitor.execute("blockdev-del", {"node-name": name})
+    except CommandRefused as error:
+        return "in use" not in error.why  # else it is closed already
+    return True
 
 
 async def snapshot_drives(monitor: Monitor, keys: Iterable[str], name: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from racimo.guest.config import GuestConfig
+    from racimo.guest.devices import NetworkDevice
     from racimo.guest.qemu.machine import Hypervisor
     from racimo.storage.base import BlockSource
 
@@ -265,31 +266,56 @@ def _drives(config: GuestConfig, launch: Launch, *, q35: bool) -> Iterator[str]:
 def _networks(config: GuestConfig, hypervisor: Hypervisor, launch: Launch) -> Iterator[str]:
     """Network cards on taps that exist already; without a bridge, on QEMU's own network behind NAT."""
     for index, card in config.networks.items():
-        name, boot = f"net{index}", _boot_index(config, f"net{index}")
-        queues = card.queues if card.model == "virtio" and card.queues and card.queues > 1 else 0
+        name = f"net{index}"
+        queues = _queues(card)
         if card.bridge:
             backend = f"tap,id={name},ifname={tap_name(launch.vmid, index)},script=no,downscript=no"
             backend += f",vhost={'on' if hypervisor.vhost and card.model == 'virtio' else 'off'}"
             yield from ("-netdev", backend + (f",queues={queues}" if queues else ""))
         else:
             yield from ("-netdev", f"user,id={name}")
-        settings: dict[str, str | int | bool] = {"netdev": name}
-        if card.macaddr:
-            settings["mac"] = card.macaddr
-        if card.model == "virtio":
-            settings["rx_queue_size"] = 1024
-            if card.mtu and card.mtu > 1:
-                settings["host_mtu"] = card.mtu
-            if queues and card.bridge:
-                settings |= {"mq": True, "vectors": 2 * queues + 2}
-        if boot is None:
-            settings["romfile"] = ""
-        elif not hypervisor.netboot:
-            raise Refused(
-                f"The guest cannot boot from {name}",
-                why="boot ROMs of network cards are not installed on this node",
-                todo=f"Install the package ipxe-qemu, or leave {name} out of the boot order",
-            )
-        else:
-            settings["bootindex"] = boot
-        yield from _pci(NETWORK_MODELS[card.model], name, **settings)
+        yield from ("-device", _json(_card_device(config, hypervisor, index, _boot_index(config, name))))
+
+
+def network_arguments(config: GuestConfig, hypervisor: Hypervisor, vmid: int, index: int) -> tuple[Argument, Argument]:
+    """What plugs a network card into a running guest: its backend and its device. It is none to boot from."""
+    card, name = config.networks[index], f"net{index}"
+    backend: Argument = {"type": "user", "id": name}
+    if card.bridge:
+        backend = {
+            "type": "tap", "id": name, "ifname": tap_name(vmid, index), "script": "no", "downscript": "no",
+            "vhost": hypervisor.vhost and card.model == "virtio",
+        }  # fmt: skip
+        if queues := _queues(card):
+            backend["queues"] = queues
+    return backend, _card_device(config, hypervisor, index, None)
+
+
+def _queues(card: NetworkDevice) -> int:
+    """How many queues it has; 0: one, as without saying."""
+    return card.queues if card.model == "virtio" and card.queues and card.queues > 1 else 0
+
+
+def _card_device(config: GuestConfig, hypervisor: Hypervisor, index: int, boot: int | None) -> Argument:
+    card, name = config.networks[index], f"net{index}"
+    bus, address = place(name)
+    settings: Argument = {"driver": NETWORK_MODELS[card.model], "id": name, "bus": bus, "addr": address, "netdev": name}
+    if card.macaddr:
+        settings["mac"] = card.macaddr
+    if card.model == "virtio":
+        settings["rx_queue_size"] = 1024
+        if card.mtu and card.mtu > 1:
+            settings["host_mtu"] = card.mtu
+        if (queues := _queues(card)) and card.bridge:
+            settings |= {"mq": True, "vectors": 2 * queues + 2}
+    if boot is None:
+        settings["romfile"] = ""
+    elif not hypervisor.netboot:
+        raise Refused(
+            f"The guest cannot boot from {name}",
+            why="boot ROMs of network cards are not installed on this node",
+            todo=f"Install the package ipxe-qemu, or leave {name} out of the boot order",
+        )
+    else:
+        settings["bootindex"] = boot
+    return settings
