@@ -10,6 +10,7 @@ import structlog
 
 from racimo import __version__
 from racimo.access.control import AccessControl
+from racimo.access.leftovers import Leftovers
 from racimo.api.inventory import Inventory
 from racimo.datacenter.backup import back_up_hourly
 from racimo.datacenter.sealing import SealingKeeper
@@ -182,6 +183,7 @@ class Session:
             group.create_task(self._renew_certificate(), name="certificate")
             group.create_task(self.sealing_keeper.run(self.mirror), name="sealing")
             group.create_task(self.access.keys.keep(), name="ticket key")
+            group.create_task(Leftovers(self.layout, self.mirror).keep_clean(), name="permissions of what is gone")
             group.create_task(keep_bridges(self.layout, self.identity.name), name="bridges")
             group.create_task(self.notifying.run(), name="notifications")
             group.create_task(

@@ -74,6 +74,11 @@ async def staffed(site: Site) -> Site:
     return site
 
 
+def test_every_row_asks_for_privileges_that_there_are() -> None:
+    asked_for = {name for row in TABLE for each in (row.permission, *row.permission.also) for name in each.privileges}
+    assert asked_for <= set(PRIVILEGES)
+
+
 async def test_nobody_is_told_to_log_in_at_every_row_but_the_open_ones(staffed: Site) -> None:
     for row in TABLE:
         if row.permission.access is not Access.NOBODY:
