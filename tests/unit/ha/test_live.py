@@ -55,7 +55,8 @@ async def test_a_candidate_looks_again_the_moment_the_managers_lease_has_run_out
     await one.layout.heartbeats.create("n2", Heartbeat(node="n2", incarnation="b", sequence=1))
     await one.layout.manager.create("term", ManagerTerm(node="n2", incarnation="b", term=1))
     async with one.runs():
-        await one.until(lambda: one.ha.holder.holds() and "n2" in one.ha.observer.nodes(), "a lease and a sight of n2")
+        view = one.ha.view
+        await one.until(lambda: one.ha.holder.holds() and {"n1", "n2"} <= view.heartbeats.keys(), "a lease in view")
         seen = one.ha.observer.sighting("n2", one.clock.now)
         assert seen is not None
         assert await one.ha.manager.turn() == seen.expires == one.clock.now + DEFAULT.expiry
