@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from racimo.errors import RacimoError
 from racimo.ha.simulate.administration import ACTS
+from racimo.ha.simulate.aimed import AIMED
 from racimo.ha.simulate.control_plane import AWAY
 from racimo.ha.simulate.kinds import FAULTS
 from racimo.ha.simulate.network import USUAL_S
@@ -343,6 +344,7 @@ _PLAYS: dict[str, Fault] = {
     "guest-crash": _guest_crash,
     "ask-to-move": _ask_to_move,
     **ACTS,
+    **AIMED,
     **AWAY,
     **{kind: _broken_fence(kind.removeprefix("fence-")) for kind in FAULTS if kind.startswith("fence-")},
 }

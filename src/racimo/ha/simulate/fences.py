@@ -27,7 +27,8 @@ class SimulatedFences:
         self.host, self.world = host, host.world
 
     async def ask(self, device: FenceDevice, action: str) -> DeviceAnswer:
-        """As its target's fault says: it hangs, lies, reports early, is slow, or has its power from its host."""
+        """As its target's fault says: it hangs, lies, reports early, is slow, answers late or without a word, or
+        has its power from its host."""
         target, chance = self.world.hosts[device.node], self.world.chance
         await asyncio.sleep(chance.uniform(0.05, 0.6))
         await self.host.awake()
@@ -37,12 +38,17 @@ class SimulatedFences:
             return self._answer(device, action, said=f"no answer within {device.timeout:g} s")
         if action == "status":
             power = "on" if target.powered else "off"
+            if fault == "says-nothing":
+                return self._answer(device, action, ok=True, said="Success")
+            if fault == "answers-late":
+                self.world.spawn(self._switch_on(target, 0.1))
+                await asyncio.sleep(chance.uniform(2.0, device.timeout - 0.5))
             return self._answer(device, action, ok=True, power=power, said=f"Status: {power.upper()}")
         if action == "on":
             self._restore(target)
             return self._answer(device, action, ok=True, said="Success: Powered ON")
         self.world.authority.cuts(self.host.name, device.node)
-        if fault == "lies":
+        if fault in ("lies", "says-nothing"):
             return self._answer(device, action, ok=True, said="Success: Powered OFF")
         if fault == "slow":
             await asyncio.sleep(chance.uniform(1.0, device.timeout - 1.0))
@@ -67,8 +73,8 @@ class SimulatedFences:
         target.power_off("its fence device cut it")
         self.world.spawn(self._switch_on(target))
 
-    async def _switch_on(self, target: Host) -> None:
-        await self.world.wait(self.world.chance.uniform(*BACK_S))
+    async def _switch_on(self, target: Host, after_s: float | None = None) -> None:
+        await self.world.wait(self.world.chance.uniform(*BACK_S) if after_s is None else after_s)
         if target.name not in self.world.buried:
             target.power_on()
 

@@ -16,6 +16,7 @@ from racimo.ha.simulate.story import Story
 from racimo.ha.simulate.world import World
 
 if TYPE_CHECKING:
+    import asyncio
     from collections import Counter
     from collections.abc import Callable, Iterator
 
@@ -88,17 +89,20 @@ def look(world: World) -> Checkpoint:
     return Checkpoint(world.now(), settled(world), nodes, guests)
 
 
-async def play_in(world: World) -> Result:
-    """Step by step, with a checkpoint before each."""
-    story, checkpoints = Story(world), []
+async def play_in(world: World, enough: Callable[[tuple[str, ...]], bool] | None = None) -> Result:
+    """Step by step, with a checkpoint before each; to its end, or until the violations are ``enough``."""
+    story, checkpoints, stop = Story(world), [], _stop(world, enough)
     await world.begin()
     for step in world.setup.steps:
-        await world.until(step.at)
+        await world.until(step.at, stop)
+        if stop.done():
+            break
         checkpoints.append(look(world))
         for verb in step.verbs:
             await story.do(verb)
-    await world.until(world.setup.end)
-    world.check_the_end()
+    await world.until(world.setup.end, stop)
+    if not stop.done():
+        world.check_the_end()
     final = look(world)
     await world.end()
     oracle = world.oracle
@@ -110,10 +114,22 @@ async def play_in(world: World) -> Result:
         faults=oracle.faults,
         failovers=tuple(oracle.failovers),
         max_copies=oracle.max_copies,
-        seconds=world.setup.end,
+        seconds=final.at if stop.done() else world.setup.end,
         starts=oracle.starts,
         tasks=len(world.tasks),
     )
+
+
+def _stop(world: World, enough: Callable[[tuple[str, ...]], bool] | None) -> asyncio.Future[None]:
+    """Done when the oracle has seen enough."""
+    stop: asyncio.Future[None] = world.loop.create_future()
+
+    def seen() -> None:
+        if enough is not None and not stop.done() and enough(tuple(world.oracle.violations)):
+            stop.set_result(None)
+
+    world.oracle.violated = seen
+    return stop
 
 
 @contextmanager
@@ -128,15 +144,21 @@ def silence() -> Iterator[None]:
 
 
 def play(
-    setup: Setup, make_ha: type[SimulatedHa] = SimulatedHa, prepare: Callable[[World], None] | None = None
+    setup: Setup,
+    make_ha: type[SimulatedHa] = SimulatedHa,
+    prepare: Callable[[World], None] | None = None,
+    enough: Callable[[tuple[str, ...]], bool] | None = None,
 ) -> Result:
-    """The whole history, in simulated time; ``prepare`` may break something on purpose before it begins."""
+    """The whole history, in simulated time; ``prepare`` may break something on purpose before it begins.
+
+    With ``enough`` it ends as soon as that says so of the violations.
+    """
 
     async def main() -> Result:
         world = World(setup, make_ha)
         if prepare is not None:
             prepare(world)
-        return await play_in(world)
+        return await play_in(world, enough)
 
     with silence():
         return run(main())

@@ -77,6 +77,9 @@ class Host:
         self.store_works = True
         self.daemon = self.ha_up = True
         """Whether racimo-node and racimo-ha run."""
+        self.daemon_runs = asyncio.Event()
+        """Clear while racimo-node is stopped in what it does."""
+        self.daemon_runs.set()
         self.wish = ""
         """What it was told to do: ``reboot``, ``poweroff``, or nothing."""
         self.wished = asyncio.Event()
@@ -174,6 +177,7 @@ class Host:
         self.powered, self.paused, self.wish = True, False, ""
         self.wished = asyncio.Event()
         self._awake.set()
+        self.daemon_runs.set()
         rate = 1.0 if self.world.calm else chance.uniform(*self.rate_range)
         self.clock = HostClock(self, 0.0 if self.world.calm else chance.uniform(0, 1e5), rate)
         self.keeper, self.operations = HostKeeper(self), HostOperations(self)
@@ -239,6 +243,7 @@ class Host:
         self.fence_fault = self.wish = ""
         self.disk = self.store_works = self.daemon = self.watchdog_works = True
         self.set_storage(on=True)
+        self.daemon_runs.set()
         self.resume()
         self.power_on()
 

@@ -172,7 +172,7 @@ class Watchman:
         self.host, self.began = host, host.world.loop.time()
         self.watchdog = HostWatchdog(host)
         self.killer = HostKiller(host)
-        self.guard = HostGuard(NodePaths(), self.watchdog, self.killer, host=host)
+        self.guard = host.world.guard_kind(NodePaths(), self.watchdog, self.killer, host=host)
         self.ticks = True
         """Whether the guard's process runs."""
         self._slot = -1

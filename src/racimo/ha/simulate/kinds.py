@@ -62,4 +62,16 @@ ADMINISTRATION = (
 )
 """What people do to nodes and to HA. It is drawn beside the faults."""
 
+AIMED = (
+    "start-while-moved",
+    "outage-with-one-late",
+    "daemon-halted",
+    "cut-off-from-all",
+    "cut-off-while-disarmed",
+    "move-unanswered",
+    "fence-says-nothing",
+    "fence-answers-late",
+)
+"""Faults that hit one window each, drawn for deliberate breaks alone: see ``aimed``."""
+
 KINDS = (*FAULTS, *ADMINISTRATION)

@@ -6,8 +6,9 @@ simulation alone, and reachable from nothing else.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from racimo.ha import scene
@@ -16,6 +17,18 @@ from racimo.ha.observer import Observer
 from racimo.ha.simulate.fences import SimulatedFences
 from racimo.ha.simulate.generate import draw
 from racimo.ha.simulate.history import play
+from racimo.ha.simulate.lease_mutations import (
+    AnothersClock,
+    ManagerWithoutLease,
+    MoveOfAnyRevision,
+    NoGrace,
+    always_fed,
+    fenced_though_disarmed,
+    lease_not_looked_at_again,
+    old_marks,
+    resumed_uncommitted,
+    silence_is_refusal,
+)
 from racimo.ha.simulate.parts import SimulatedHa, SimulatedHolder
 from racimo.ha.simulate.policy_mutations import (
     BalanceUnbounded,
@@ -27,6 +40,7 @@ from racimo.ha.simulate.policy_mutations import (
     RulesIgnored,
     SlowFailover,
 )
+from racimo.ha.simulate.power_mutations import OffWithoutWords, old_confirmations
 from racimo.ha.simulate.rest import kinds_of
 
 if TYPE_CHECKING:
@@ -56,7 +70,8 @@ class Mutation:
     """The faults that show it best: the seeds are drawn with these alone."""
     make_ha: type[SimulatedHa] = SimulatedHa
     prepare: Callable[[World], None] = _as_it_is
-    proof_skipped: bool = False
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What is bent while it is played."""
     arranged: bool = False
     """Whether rules, sizes and policies are drawn too."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -200,37 +215,6 @@ def _hasty_migration(world: World) -> None:
     world.halts_first = False
 
 
-MOVING = {"auto_rebalance": True, "threshold": 0.1, "hold": 1, "moves_per_hour": 1}
-
-MUTATIONS = (
-    Mutation("no observer margin", ("isolation",), NoObserverMargin),
-    Mutation("lease counted from the reply", ("late-answer-then-isolation",), LeaseFromReply),
-    Mutation("term not compared", ("isolation", "pause", "delay", "reordering", "leader-stall"), TermNotCompared),
-    Mutation("heartbeat not compared", ("delay", "flap", "isolation", "leader-stall"), HeartbeatNotCompared),
-    Mutation("fencing not noticed", ("isolation", "flap", "pause"), FencingNotNoticed),
-    Mutation("extended without all promises", ("isolation", "split", "crash", "disk-stall"), MajorityPromises),
-    Mutation("guard off", ("isolation",), prepare=_without_guard),
-    Mutation("stale epoch accepted", ("repeated-commands", "crash", "isolation"), prepare=_without_epochs),
-    Mutation("mark not kept", ("isolation",), prepare=_without_marks),
-    Mutation("acknowledged before it is durable", ("crash", "isolation", "ask-to-move"), prepare=_hasty_store),
-    Mutation("migrated before the halt", ("ask-to-move",), prepare=_hasty_migration),
-    Mutation("fence unconfirmed believed", ("fence-hangs", "fence-lies", "isolation"), CredulousFencing),
-    Mutation("proof skipped", ("isolation", "pause"), proof_skipped=True),
-    Mutation("rules ignored", ("isolation", "maintenance"), RulesIgnored, arranged=True, breaks="7"),
-    Mutation("memory ignored", ("isolation", "maintenance", "crash"), MemoryIgnored, arranged=True, breaks="7"),
-    Mutation("maintenance ignored", ("maintenance", "isolation"), MaintenanceIgnored, arranged=True, breaks="7"),
-    Mutation(
-        "balance unbounded", ("isolation", "ask-to-move"), BalanceUnbounded, arranged=True, options=MOVING, breaks="10"
-    ),
-    Mutation("recovery half a minute late", ("isolation", "crash"), SlowFailover, breaks="9"),
-    Mutation("daemon's end ends its guests", ("ha-restart", "control-plane-killed"), EndsItsGuests, breaks="11"),
-    Mutation("lease never extended", ("store-away", "daemon-away"), NeverExtended, breaks="11"),
-    Mutation("led by a minority", ("split", "crash"), prepare=_minority_leads, breaks="6"),
-    Mutation("power cut without an order", ("isolation", "fence-slow"), DevicesAtOnce, breaks="6"),
-    Mutation("started without a lease", ("isolation", "guest-crash"), prepare=_without_lease, breaks="6"),
-)
-
-
 @contextmanager
 def _no_proof() -> Iterator[None]:
     """A node that is not online is as good as fenced."""
@@ -262,13 +246,54 @@ class ProofSkipped(SimulatedHa):
     commit_kind: ClassVar[type[Commit]] = _ProoflessCommit
 
 
+MOVING = {"auto_rebalance": True, "threshold": 0.1, "hold": 1, "moves_per_hour": 1}
+
+MUTATIONS = (
+    Mutation("no observer margin", ("isolation",), NoObserverMargin),
+    Mutation("lease counted from the reply", ("late-answer-then-isolation",), LeaseFromReply),
+    Mutation("term not compared", ("isolation", "pause", "delay", "reordering", "leader-stall"), TermNotCompared),
+    Mutation("heartbeat not compared", ("delay", "flap", "isolation", "leader-stall"), HeartbeatNotCompared),
+    Mutation("fencing not noticed", ("isolation", "flap", "pause"), FencingNotNoticed),
+    Mutation("extended without all promises", ("isolation", "split", "crash", "disk-stall"), MajorityPromises),
+    Mutation("guard off", ("isolation",), prepare=_without_guard),
+    Mutation("stale epoch accepted", ("repeated-commands", "crash", "isolation"), prepare=_without_epochs),
+    Mutation("mark not kept", ("isolation",), prepare=_without_marks),
+    Mutation("acknowledged before it is durable", ("crash", "isolation", "ask-to-move"), prepare=_hasty_store),
+    Mutation("migrated before the halt", ("ask-to-move",), prepare=_hasty_migration),
+    Mutation("fence unconfirmed believed", ("fence-hangs", "fence-lies", "isolation"), CredulousFencing),
+    Mutation("proof skipped", ("isolation", "pause"), ProofSkipped, around=_no_proof),
+    Mutation("move of any revision", ("start-while-moved",), MoveOfAnyRevision),
+    Mutation("manager without a lease", ("isolation", "pause", "leader-stall"), ManagerWithoutLease, breaks="3"),
+    Mutation("no grace after an outage", ("outage-with-one-late",), NoGrace, breaks="11"),
+    Mutation("lease not looked at again", ("daemon-halted",), prepare=lease_not_looked_at_again, breaks="2"),
+    Mutation("clock of another machine believed", ("clock-jump",), AnothersClock),
+    Mutation("watchdog always fed", ("cut-off-from-all",), prepare=always_fed),
+    Mutation("lost answer taken for a refusal", ("move-unanswered",), prepare=silence_is_refusal),
+    Mutation("resumed before the commit", ("migration-cut-halted", "move-unanswered"), prepare=resumed_uncommitted),
+    Mutation("old marks believed", ("cut-off-while-disarmed",), around=old_marks),
+    Mutation("fenced though disarmed", ("cut-off-while-disarmed",), around=fenced_though_disarmed),
+    Mutation("off without words believed", ("fence-says-nothing",), OffWithoutWords),
+    Mutation("old confirmation believed", ("fence-slow", "isolation"), around=old_confirmations, breaks="2"),
+    Mutation("off believed though on since", ("fence-answers-late",), around=old_confirmations),
+    Mutation("rules ignored", ("isolation", "maintenance"), RulesIgnored, arranged=True, breaks="7"),
+    Mutation("memory ignored", ("isolation", "maintenance", "crash"), MemoryIgnored, arranged=True, breaks="7"),
+    Mutation("maintenance ignored", ("maintenance", "isolation"), MaintenanceIgnored, arranged=True, breaks="7"),
+    Mutation(
+        "balance unbounded", ("isolation", "ask-to-move"), BalanceUnbounded, arranged=True, options=MOVING, breaks="10"
+    ),
+    Mutation("recovery half a minute late", ("isolation", "crash"), SlowFailover, breaks="9"),
+    Mutation("daemon's end ends its guests", ("ha-restart", "control-plane-killed"), EndsItsGuests, breaks="11"),
+    Mutation("lease never extended", ("store-away", "daemon-away"), NeverExtended, breaks="11"),
+    Mutation("led by a minority", ("split", "crash"), prepare=_minority_leads, breaks="6"),
+    Mutation("power cut without an order", ("isolation", "fence-slow"), DevicesAtOnce, breaks="6"),
+    Mutation("started without a lease", ("isolation", "guest-crash"), prepare=_without_lease, breaks="6"),
+)
+
+
 def play_broken(mutation: Mutation, seed: int) -> Result:
-    """The history of ``seed`` with the rule broken."""
-    setup = mutation.drawn(seed)
-    if not mutation.proof_skipped:
-        return play(setup, mutation.make_ha, mutation.prepare)
-    with _no_proof():
-        return play(setup, ProofSkipped)
+    """The history of ``seed`` with the rule broken, until that is seen."""
+    with mutation.around():
+        return play(mutation.drawn(seed), mutation.make_ha, mutation.prepare, partial(_shows, mutation))
 
 
 def first_seed(mutation: Mutation, seeds: Iterable[int]) -> int | None:
@@ -278,5 +303,9 @@ def first_seed(mutation: Mutation, seeds: Iterable[int]) -> int | None:
 
 def is_seen(mutation: Mutation, result: Result) -> bool:
     """Whether an oracle that ought to see the break did."""
-    found = kinds_of(result.violations)
+    return _shows(mutation, result.violations)
+
+
+def _shows(mutation: Mutation, violations: tuple[str, ...]) -> bool:
+    found = kinds_of(violations)
     return mutation.breaks in found if mutation.breaks else bool(found)

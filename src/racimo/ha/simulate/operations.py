@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from racimo.ha.simulate.host import Host
+    from racimo.model.lease import Lease
 
 TRIES = 40
 
@@ -44,20 +45,11 @@ class HostOperations:
                 await self._begin(vmid, epoch)
                 self.host.keeper.mark(vmid)
                 lease = self.host.keeper.lease
+                self.world.phase("starting", self.host, self.host)
                 await self._takes(self.world.setup.durations.start)
                 refusal = "it is locked" if vmid in self.world.locked else ""
                 refusal = refusal or self.world.behaviour.start(vmid, self.host.name)
-                now = self.host.keeper.lease
-                if (
-                    not refusal
-                    and self.world.looks_at_lease
-                    and not (
-                        lease
-                        and now
-                        and lease.incarnation == now.incarnation
-                        and now.holds(self.host.clock.boottime_ns())
-                    )
-                ):
+                if not refusal and self.world.looks_at_lease and not self._goes_on(lease):
                     refusal = "the node has no lease any more"
                 if refusal:
                     await self._end(vmid, epoch, refusal)
@@ -115,6 +107,8 @@ class HostOperations:
         if self.world.halts_first:
             self.host.finish(vmid, f"halted, to go on on {target}")
         self.world.phase("halted", self.host, other)
+        if not self.world.waits_for_commit:
+            other.begin(vmid, epoch + 1, f"resumed on {target} before the commit")
         moved = replace(guest.record, node=target, epoch=epoch + 1)
         runs = Runtime(vmid=vmid, node=target, epoch=epoch + 1, state=RunState.RUNNING, reason="it was moved here")
         try:
@@ -123,6 +117,8 @@ class HostOperations:
                 [self.layout.guests.put(vmid, moved, guest), self.layout.runtimes.put(vmid, runs, held)],
             )
         except StoreError:
+            if not self.world.doubts_silence:
+                self.host.begin(vmid, epoch, "its move is taken to have failed")
             self.host.spawn(self.write_down(vmid, "its move was cut off"))
             raise
         self.world.phase("committed", self.host, other)
@@ -170,9 +166,18 @@ class HostOperations:
         """Only one command for a guest at a time."""
         return self._locks.setdefault(vmid, asyncio.Lock())
 
+    def _goes_on(self, lease: Lease | None) -> bool:
+        """Whether the lease by which something was begun still holds, or was renewed."""
+        now = self.host.keeper.lease
+        if lease is None or now is None or lease.incarnation != now.incarnation:
+            return False
+        return now.holds(self.host.clock.boottime_ns())
+
     async def _takes(self, seconds: float) -> None:
         if seconds:
             await self.host.clock.sleep(seconds)
+        if not self.host.daemon_runs.is_set():
+            await self.host.daemon_runs.wait()
 
     async def _runtime(self, vmid: int, epoch: int, state: RunState, reason: str = "") -> None:
         guest, held = await self.layout.guests.hold(vmid), await self.layout.runtimes.find(vmid)

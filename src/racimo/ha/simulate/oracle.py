@@ -53,6 +53,8 @@ class Oracle:
     starts: int = 0
     max_copies: int = 0
     processes: dict[int, list[Process]] = field(default_factory=dict)
+    violated: Callable[[], None] = field(default=lambda: None)
+    """Called after each violation."""
     newest: dict[int, int] = field(default_factory=dict)
     """The newest epoch that wrote, by guest."""
 
@@ -68,6 +70,7 @@ class Oracle:
         """An invariant is broken."""
         self.note("violation", "", "VIOLATION", text)
         self.violations.append(f"at {self.now():.3f} s: {text}")
+        self.violated()
 
     def began(self, process: Process, why: str) -> None:
         """A process of a guest is there."""

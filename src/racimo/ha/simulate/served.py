@@ -136,6 +136,7 @@ class ServedStore:
     async def txn(
         self, compares: Sequence[Compare] = (), puts: Sequence[Put] = (), deletes: Sequence[str] = ()
     ) -> int | None:
+        self._host.world.witness.asked(self._host, puts)
         return await self._ask(lambda: self._transact(compares, puts, deletes), writes=True)
 
     async def _transact(self, compares: Sequence[Compare], puts: Sequence[Put], deletes: Sequence[str]) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from racimo.errors import BadRequest
-from racimo.ha.simulate.kinds import KINDS
+from racimo.ha.simulate.kinds import AIMED, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -132,7 +132,7 @@ def _other(name: str, line: _Line, nodes: Collection[str]) -> Verb:
     if name == "partition":
         return Verb(name, words, groups=_groups(line, nodes))
     if name == "fault":
-        kind, node = line.among(KINDS, "the kind"), line.among(nodes, "the node")
+        kind, node = line.among((*KINDS, *AIMED), "the kind"), line.among(nodes, "the node")
         return Verb(name, words, node=node, choice=kind, first=line.number("the number of seconds"))
     node = line.among(nodes, "the node")
     if name == "pause":

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from racimo.model.ha import Arming, Heartbeat, Maintenance, ManagerTerm, NodeStatus, Resource, Service
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from racimo.ha.simulate.host import Host
     from racimo.ha.simulate.world import World
     from racimo.model.fence import Fencing
     from racimo.model.guest import Guest
-    from racimo.store.base import Change
+    from racimo.store.base import Change, Put
     from racimo.store.collection import Collection
 
 DECIDED = (Service, NodeStatus)
@@ -40,6 +43,7 @@ class Witness:
         self._managers: dict[int, tuple[str, str]] = {}
         layout = world.layout
         self._look_of: dict[str, tuple[Collection[Any], Any] | None] = {}
+        self._decisions = (layout.services.prefix, layout.node_statuses.prefix)
         self._looks: list[tuple[Collection[Any], Any]] = [
             (layout.heartbeats, self._heartbeat),
             (layout.services, self._service),
@@ -59,6 +63,15 @@ class Witness:
         for change in self.world.quorum.store.since(1):
             self._look(change)
         self.world.quorum.begin()
+
+    def asked(self, host: Host, puts: Sequence[Put]) -> None:
+        """A process on ``host`` asks the store to write: what a manager decides it may ask for with a lease alone."""
+        lease = host.keeper.lease
+        if lease is not None and lease.holds(host.clock.boottime_ns()):
+            return
+        for put in puts:
+            if put.key.startswith(self._decisions):
+                self.world.oracle.violate(f"3 {host.name} decided about {put.key.rpartition('/')[2]} without a lease")
 
     def _look(self, change: Change) -> None:
         for event in change.events:

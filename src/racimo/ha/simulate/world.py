@@ -14,6 +14,7 @@ from racimo.ha.simulate.authority import Authority
 from racimo.ha.simulate.behaviour import Behaviour
 from racimo.ha.simulate.host import Host
 from racimo.ha.simulate.judge import Judge
+from racimo.ha.simulate.keeper import HostGuard
 from racimo.ha.simulate.loads import Loads, Measured
 from racimo.ha.simulate.loop import virtual_loop
 from racimo.ha.simulate.network import Network
@@ -86,7 +87,9 @@ class World:
         self.loads = Loads(setup)
         self.boot_s = 0.0
         self.checks_epochs = self.keeps_marks = self.halts_first = self.looks_at_lease = True
+        self.doubts_silence = self.waits_for_commit = True
         """Rules of the nodes' daemons; each is false only where it is broken on purpose."""
+        self.guard_kind = HostGuard
         self.locked: set[int] = set()
         self.administrator = Administrator(self)
         self.last_runner: dict[int, str] = {}
@@ -161,10 +164,17 @@ class World:
             task.cancel()
         await asyncio.gather(*self._spawned, return_exceptions=True)
 
-    async def until(self, moment: float) -> None:
-        """Wait until ``moment`` in the world's time."""
+    async def until(self, moment: float, stop: asyncio.Future[None] | None = None) -> None:
+        """Wait until ``moment`` in the world's time, or until ``stop`` is done."""
         waiter: asyncio.Future[None] = self.loop.create_future()
-        self.loop.call_in_script(moment, lambda: None if waiter.done() else waiter.set_result(None))
+
+        def end(*_: object) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        self.loop.call_in_script(moment, end)
+        if stop is not None:
+            stop.add_done_callback(end)
         await waiter
 
     async def wait(self, seconds: float) -> None:
