@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,19 @@ KEPT = 10_000
 class _Wrongs:
     count: int
     last: float
+
+
+def neighbourhood(address: str) -> str:
+    """What counts as one sender: an IPv4 address, or the 64 bits of an IPv6 one that a network is given."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
 
 
 class LoginLimiter:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from racimo.access.factors import kinds
+from racimo.access.limits import neighbourhood
 from racimo.access.names import Asker, check_user
 from racimo.errors import BadParameter, NotFound, NotLoggedIn
 from racimo.model.access import FactorKind
@@ -84,7 +85,7 @@ class Logins:
         check_user(attempt.user, "username")
         if len(attempt.password) > MAX_SECRET or len(attempt.challenge) > MAX_SECRET:
             raise BadParameter({"password": f"takes {MAX_SECRET} characters at most"})
-        begun, own = self._clock(), (attempt.user, attempt.address)
+        begun, own = self._clock(), (attempt.user, neighbourhood(attempt.address))
         barred = self.limiter.wait(own)
         if barred:
             await self._hold_back(begun)
@@ -101,7 +102,7 @@ class Logins:
 
     async def is_password_of(self, user: str, password: str, address: str) -> bool:
         """Whether somebody who is logged in knows their own password; wrong ones count and are answered late."""
-        begun, own = self._clock(), (user, address)
+        begun, own = self._clock(), (user, neighbourhood(address))
         known = self._roster.policy().active(Asker(user), self._wall())
         if not self.limiter.wait(own) and await self._realms.is_right(user, password[:MAX_SECRET], known=known):
             return True

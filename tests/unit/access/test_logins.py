@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from racimo.access.control import Credentials
-from racimo.access.limits import FREE, KEPT, LoginLimiter
+from racimo.access.limits import FREE, KEPT, LoginLimiter, neighbourhood
 from racimo.errors import NotLoggedIn
 from racimo.model.access import User
 
@@ -109,6 +109,12 @@ async def test_nothing_secret_stands_readable_in_the_store(site: Site) -> None:
     assert b"$argon2id$" in stored
     key = await site.layout.ticket_keys.get("current")
     assert key.secret.startswith("sealed:")
+
+
+def test_a_network_of_ipv6_addresses_counts_as_one_sender() -> None:
+    assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::ffff:1") != neighbourhood("2001:db8:0:1::1")
+    assert neighbourhood("::ffff:10.0.0.9") == neighbourhood("10.0.0.9") == "10.0.0.9"
+    assert neighbourhood("pid 7") == "pid 7"
 
 
 def test_the_memory_of_wrong_logins_is_bounded_and_forgets_the_quietest_first() -> None:
