@@ -94,7 +94,7 @@ class Agent:
             await self._lift_marks(arming)
             return
         self._take_news()
-        wanted, present = self._wanted, self.marks.marked()
+        wanted, present, revision = self._wanted, self.marks.marked(), self.view.revision
         if wanted - present and arming.generation and not self.holder.holds():
             return  # what runs here would be killed at once; nothing is confirmed before there is a lease
         for vmid in wanted - present:
@@ -106,6 +106,8 @@ class Agent:
         for vmid in present - wanted:
             if await self.view.layout.resources.find(f"vm:{vmid}") is None:
                 self.marks.unmark(vmid)
+        if not self.view.flawed:
+            self.holder.marked = revision  # one that is a guest at this revision is left out by no later look
 
     def _take_news(self) -> None:
         """What the view says of guests to mark and of this node's services, worked out when there is news alone."""

@@ -126,7 +126,7 @@ def _fence(snapshot: Snapshot, name: str, sighting: Sighting, now: float) -> Fen
     proof = f"lease: {last}, silent for {silent:.1f} s of at least {needed:.1f} s, found by term {snapshot.term}"
     status = NodeStatus(
         node=name, health=NodeHealth.FENCE, why=why, proof=proof, since=snapshot.wall, mode=_mode(snapshot, name),
-        armed=heartbeat.armed if heartbeat is not None else 0,
+        armed=heartbeat.armed if heartbeat is not None else 0, marked=heartbeat.marked if heartbeat is not None else 0,
     )  # fmt: skip
     return Fence(name, sighting.revision, status, why)
 
@@ -143,7 +143,9 @@ def _status(scene: Scene, name: str, sighting: Sighting | None, now: float, old:
     """How the node is. The proof of a fenced node is kept until the node shows life again."""
     snapshot = scene.snapshot
     heartbeat, mode = snapshot.heartbeats.get(name), _mode(snapshot, name)
-    proof, armed = (old.proof, old.armed) if old is not None and heartbeat is None else ("", 0)
+    proof, armed, marked = "", 0, 0
+    if old is not None and heartbeat is None:
+        proof, armed, marked = old.proof, old.armed, old.marked
     power, on = told(snapshot, name) if proof else ("", False)
     if name not in scene.members:
         health, why = NodeHealth.GONE, f"{name} is no longer a member"
@@ -161,6 +163,7 @@ def _status(scene: Scene, name: str, sighting: Sighting | None, now: float, old:
         health, why = NodeHealth.UNKNOWN, f"nothing new was seen of {name} for {now - sighting.since:.1f} s"
     return NodeStatus(
         node=name, health=health, why=why, proof=proof, since=snapshot.wall, mode=mode, armed=armed,
+        marked=marked,
         power=power, switched_on=on,
     )  # fmt: skip
 

@@ -94,6 +94,8 @@ class Holder:
         """What the heartbeat announces; see ``Heartbeat``."""
         self.armed = 0
         """The generation of ``Arming`` by which the agent has marked the guests."""
+        self.marked = 0
+        """The revision by which it has; see ``Heartbeat``."""
         self.away = False
         self.node_id = ""
         """This machine's own id, if it knows it: one that was removed shows no life in the name of its successor."""
@@ -213,6 +215,7 @@ class Holder:
             mode=self.mode,
             gave_up=self.gave_up,
             armed=self.armed,
+            marked=self.marked,
         )
         try:
             async with asyncio.timeout(profile.write_timeout):

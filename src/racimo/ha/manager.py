@@ -124,6 +124,7 @@ class Manager:
         moved = balance.record if balance else Balance()
         return Snapshot(
             term=self._term if term is None else term,
+            revision=view.revision,
             wall=self.clock.wall(),
             nodes=of(_records, view.nodes, "nodes"),
             heartbeats=of(_records, view.heartbeats, "heartbeats"),

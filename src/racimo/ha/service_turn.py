@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from racimo.ha.choosing import Choosing
@@ -23,6 +24,7 @@ class ServiceTurn:
 
     def change(self, service: Service, what: str, *, clear_target: bool = False) -> ServiceChange:
         """The decision to write ``service``, with its history."""
+        service = replace(service, seen=service.seen or self.snapshot.revision)
         service = with_history(service, self.snapshot.wall, self.snapshot.term, what)
         return ServiceChange(service.sid, service, service.why, clear_target)
 

@@ -65,6 +65,8 @@ class Snapshot:
     """All that one turn of ``decide`` knows. Guests and what concerns them go by sid, such as ``vm:100``."""
 
     term: int
+    revision: int = 0
+    """Of the store: all records here are of it."""
     wall: float = 0.0
     """Seconds since the epoch; for people only."""
     nodes: Mapping[str, Node] = field(default_factory=dict)

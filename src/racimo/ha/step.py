@@ -82,14 +82,18 @@ class Step:
 
         Power that was off ended every guest of which nothing was written since the heartbeat before it: a start is
         written first. The end of a lease ended those that the guard knew: confirmed since HA was armed, or before, if
-        the node's last heartbeat says that it had marked all guests since.
+        the node's last heartbeat says that it had marked all guests since; or marked with all others by a revision at
+        which it was under HA already, though it came too late to be confirmed by itself.
         """
         if self.guarded or self.ended:
             return True
         status, service = self.snapshot.statuses[self.node], self.service
         if status.proof.startswith(PROOF) and self.sid in self.snapshot.before_cut:
             return True
-        return service.guarded and service.armed < self.scene.generation == status.armed
+        if status.armed != self.scene.generation:
+            return False
+        confirmed_before = service.guarded and service.armed < self.scene.generation
+        return confirmed_before or 0 < service.seen <= status.marked
 
     def is_kept_frozen(self) -> bool:
         """Its node shut down in order and keeps it until it is back."""

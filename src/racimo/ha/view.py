@@ -107,6 +107,8 @@ class View(Records):
         self._deciders: list[Callable[[], None]] = []
         self._patience: asyncio.Timeout | None = None
         self.news = 0
+        self.flawed = False
+        """Whether a record could not be read since all were read last: what is missing here may be there."""
         """How often there was something new; what is worked out from the records stays right while it stays so."""
 
     @property
@@ -158,6 +160,7 @@ class View(Records):
     async def _read(self) -> None:
         listing = await self.store.list(ROOT)
         self._changed.update(TABLES)
+        self.flawed = False
         for table in self._tables:
             table.records.clear()
         for stored in listing.records:
@@ -197,6 +200,7 @@ class View(Records):
             return old is None or not _same_life(old.record, new.record)
         except StoreError:
             records.pop(name, None)
+            self.flawed = True
             log.exception("a record is passed over", key=key)
             return True
 
@@ -229,9 +233,9 @@ class _Place:
     name: str
 
 
-_life = attrgetter(*(part.name for part in fields(Heartbeat) if part.name not in ("sequence", "commit_ms")))
+_life = attrgetter(*(part.name for part in fields(Heartbeat) if part.name not in ("sequence", "commit_ms", "marked")))
 
 
 def _same_life(old: object, new: object) -> bool:
-    """Two heartbeats of one incarnation, in the same mode; how quick they were is no news."""
+    """Two heartbeats of one incarnation, in the same mode; how quick they were, and how far it marks, is no news."""
     return isinstance(old, Heartbeat) and isinstance(new, Heartbeat) and bool(_life(old) == _life(new))

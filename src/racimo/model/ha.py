@@ -90,6 +90,9 @@ class Heartbeat(Record):
     armed: int = 0
     """The generation of ``Arming`` by which this node marks HA guests. Only where it is the present one may the node be
     given guests."""
+    marked: int = 0
+    """The store's revision by which this node had marked all HA guests, and since which it has left none out that was
+    one all the time; 0: not known."""
     away: bool = False
     """Its daemon was told to end: its successor carries on, so the lease is waited for, and no fence device is used."""
     leaving: bool = False
@@ -126,6 +129,8 @@ class NodeStatus(Record):
     """``reboot`` or ``poweroff`` from when the node announced its shutdown until it shows life in another mode."""
     armed: int = 0
     """With a proof: the generation of ``Arming`` that the last heartbeat named, by which all guests were marked."""
+    marked: int = 0
+    """With a proof: the revision that the last heartbeat named, by which all guests were marked."""
     power: str = ""
     """What came of switching a node on again whose power was cut, for people; empty: nothing yet."""
     switched_on: bool = False
@@ -195,6 +200,9 @@ class Service(Record):
     been running before it became a resource, unknown to the guard."""
     armed: int = 0
     """The generation of ``Arming`` that ``guarded`` is about; in another one it says nothing."""
+    seen: int = 0
+    """A revision of the store at which the resource was one already; it has been one ever since, for its removal takes
+    this record along. 0: not known."""
     restarts: int = 0
     relocations: int = 0
     failed_nodes: tuple[str, ...] = ()

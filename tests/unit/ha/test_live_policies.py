@@ -19,6 +19,8 @@ from racimo.model.node import Node
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from racimo.store.collection import Held
+
 
 class Policies(OneNode):
     """One node with a guest under HA, whose application and whose shutdown are in the test's hand."""
@@ -95,6 +97,33 @@ async def test_without_a_lease_nothing_is_marked_when_ha_is_armed_again(one: Pol
         one.desk.guard_silent = 0.0
         await one.until(lambda: one.desk.marks == {100}, "the mark, with a lease")
         assert one.desk.running == {100}
+
+
+async def test_a_node_says_by_which_revision_it_has_marked_all_guests(one: Policies) -> None:
+    async with one.runs():
+        await one.begin()
+        added = (await one.layout.resources.hold("vm:100")).revision
+        await one.until(lambda: one.ha.holder.marked >= added and one.desk.marks == {100}, "all marked")
+        find, halted, go_on = one.ha.view.layout.resources.find, asyncio.Event(), asyncio.Event()
+
+        async def halt(name: str | int) -> Held[Resource] | None:
+            found = await find(name)
+            halted.set()
+            await go_on.wait()
+            return found
+
+        one.ha.view.layout.resources.find = halt  # type: ignore[method-assign]
+        await one.store.txn([], [], [one.layout.resources.key("vm:100"), one.layout.services.key("vm:100")])
+        async with asyncio.timeout(10):
+            await halted.wait()
+        one.ha.view.layout.resources.find = find  # type: ignore[method-assign]
+        again = await one.layout.resources.create("vm:100", Resource(sid="vm:100"))
+        await one.until(lambda: one.ha.view.revision >= again, "the view")
+        assert one.ha.holder.marked < again and one.desk.marks == {100}
+        go_on.set()
+        await one.until(lambda: one.ha.holder.marked >= again, "marked anew")
+        assert one.desk.marks == {100}
+        await one.until(lambda: one.ha.view.heartbeats["n1"].record.marked >= again, "its heartbeat says so")
 
 
 async def test_a_node_that_reboots_stops_its_guests_and_then_may_end_without_being_fenced(one: Policies) -> None:

@@ -139,6 +139,22 @@ def test_a_node_that_is_fenced_keeps_by_what_it_had_marked_its_guests() -> None:
     assert after(later).statuses["n1"].armed == 1
 
 
+def test_a_guest_whose_new_node_was_lost_before_it_could_confirm_the_mark_goes_by_all_that_it_had_marked() -> None:
+    unconfirmed = well(guarded=False, seen=30)
+    assert isinstance(services(proven(unconfirmed, "lease: silent", marked=30))[SID], Move)
+    assert becomes(proven(unconfirmed, "lease: silent", marked=29)).state is S.RECOVERY
+    assert becomes(proven(well(guarded=False), "lease: silent", marked=30)).state is S.RECOVERY
+    again = armed(replace(unconfirmed, arming=Arming(generation=1)), marked=True)
+    assert becomes(proven(again, "lease: silent", marked=30)).state is S.RECOVERY
+    assert isinstance(services(proven(again, "lease: silent", marked=30, armed=1))[SID], Move)
+
+
+def test_a_service_says_since_which_revision_its_guest_is_under_ha() -> None:
+    first = replace(well(), services={}, revision=41)
+    assert becomes(first).seen == 41
+    assert becomes(disarming(replace(well(seen=7), revision=41))).seen == 7
+
+
 def switched_off(snapshot: Snapshot, policy: str, mode: str, state: RunState = RunState.STOPPED) -> Snapshot:
     """n1 shut down in order while HA was disarmed; HA is armed again."""
     again = run_state(armed(disarmed(snapshot), marked=True), state)

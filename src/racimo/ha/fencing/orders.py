@@ -120,6 +120,7 @@ def fence_by_power(snapshot: Snapshot, name: str) -> Fence | None:
     about = f"incarnation {heartbeat.incarnation} at sequence {heartbeat.sequence}"
     proof = f"{PROOF} {fencing.why}, asked by {fencing.by} in term {fencing.term} after {about}"
     status = NodeStatus(
-        node=name, health=NodeHealth.FENCE, why=why, proof=proof, since=snapshot.wall, armed=heartbeat.armed
-    )
+        node=name, health=NodeHealth.FENCE, why=why, proof=proof, since=snapshot.wall, armed=heartbeat.armed,
+        marked=heartbeat.marked,
+    )  # fmt: skip
     return Fence(name, fencing.revision, status, why)
