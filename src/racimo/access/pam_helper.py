@@ -38,8 +38,11 @@ class _Conv(ctypes.Structure):
     _fields_ = (("ask", _Conversation), ("context", ctypes.c_void_p))
 
 
-def check(service: str, user: str, password: str) -> str:
-    """``ok``, or what PAM says. Raises ``OSError`` where there is no PAM."""
+def check(service: str, user: str, password: str, configuration: str = "") -> str:
+    """``ok``, or what PAM says. ``configuration`` is a folder in place of /etc/pam.d.
+
+    Raises ``OSError`` where there is no PAM.
+    """
     pam, libc = ctypes.CDLL("libpam.so.0"), ctypes.CDLL(None)
     libc.calloc.restype, libc.calloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
     libc.strdup.restype, libc.strdup.argtypes = ctypes.c_void_p, (ctypes.c_char_p,)
@@ -65,7 +68,11 @@ def check(service: str, user: str, password: str) -> str:
         return PAM_SUCCESS
 
     handle, conversation = ctypes.c_void_p(), _Conv(_Conversation(ask), None)
-    code = pam.pam_start(service.encode(), user.encode(), ctypes.byref(conversation), ctypes.byref(handle))
+    begun = (service.encode(), user.encode(), ctypes.byref(conversation))
+    if configuration:
+        code = pam.pam_start_confdir(*begun, configuration.encode(), ctypes.byref(handle))
+    else:
+        code = pam.pam_start(*begun, ctypes.byref(handle))
     if code != PAM_SUCCESS:
         return f"PAM could not be started ({code})"
     try:
@@ -84,7 +91,7 @@ def main() -> int:
         service, user, password = (str(asked[name]) for name in ("service", "user", "password"))
         if not user or any("\x00" in text for text in (service, user, password)):
             raise ValueError("no text for PAM")
-        said = check(service, user, password)
+        said = check(service, user, password, str(asked.get("configuration", "")))
     except (ValueError, KeyError, TypeError, OSError, AttributeError) as error:
         print(f"{type(error).__name__}")  # noqa: T201 - without its words: they might show what was read
         return 2

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from racimo.access.pam import Pam
+from racimo.access.pam_helper import check
 from racimo.errors import NotLoggedIn, OperationFailed
 
 HELPER = """
@@ -34,6 +35,21 @@ async def test_what_the_helper_says_counts(helper: list[str]) -> None:
 
 async def test_pam_itself_refuses_an_account_that_does_not_exist() -> None:
     assert not await Pam().is_right("nobody-has-this-name", "x")
+
+
+async def test_pam_s_modules_are_told_the_password_and_have_the_last_word(tmp_path: Path) -> None:
+    """With a configuration of its own: a program is the module, and takes one password of one account."""
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\ntest "$PAM_USER" = anna && test "$(tr -d "\\0")" = "right"\n')
+    program.chmod(0o700)
+    (tmp_path / "racimo").write_text(
+        f"auth required pam_exec.so expose_authtok quiet {program}\naccount required pam_permit.so\n"
+    )
+    assert await asyncio.to_thread(check, "racimo", "anna", "right", str(tmp_path)) == "ok"
+    assert await asyncio.to_thread(check, "racimo", "anna", "wrong", str(tmp_path)) != "ok"
+    assert await asyncio.to_thread(check, "racimo", "ben", "right", str(tmp_path)) != "ok"
+    (tmp_path / "racimo").write_text("auth required pam_permit.so\naccount required pam_deny.so\n")
+    assert await asyncio.to_thread(check, "racimo", "anna", "right", str(tmp_path)) != "ok"
 
 
 @pytest.mark.parametrize("name", ["", "a\x00b"])
