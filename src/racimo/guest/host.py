@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from racimo.guest.process import Process
     from racimo.guest.qemu.monitor import Monitor
     from racimo.guest.units import Units
     from racimo.model.paths import NodePaths
@@ -135,6 +136,11 @@ class GuestHost:
             usage=guest.process.usage(),
         )
 
+    def process_of(self, vmid: int) -> Process | None:
+        """The guest's process here, if it has one."""
+        guest = self._guests.get(vmid)
+        return guest.process if guest is not None else None
+
     def started_with(self, vmid: int) -> StartedWith:
         """What the guest's QEMU was started with. Raises ``NotFound`` when it has no process here."""
         return self._guest(vmid).started
@@ -201,6 +207,11 @@ class GuestHost:
     async def press_power_button(self, vmid: int) -> None:
         """Press the guest's power button, once. A guest that does not listen yet never hears of it."""
         await (await self.monitor(vmid)).execute("system_powerdown")
+
+    async def press_keys(self, vmid: int, keys: list[str]) -> None:
+        """Press these keys of its keyboard at once, by QEMU's names (``ctrl``, ``alt``, ``delete``)."""
+        pressed = [{"type": "qcode", "data": key} for key in keys]
+        await (await self.monitor(vmid)).execute("send-key", {"keys": pressed})
 
     async def stop(self, vmid: int) -> None:
         """End the guest's process: QEMU flushes and quits, or is killed. On return it is dead, or this raises."""

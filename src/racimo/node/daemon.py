@@ -166,6 +166,7 @@ class NodeDaemon:
         machine = Machine(
             host=self.host, guests=self.guests, hypervisor=hypervisor, memory=_memory(),
             incarnation=self.incarnation, tasks=self.services.tasks, peers=self.peers, renewed=self._load_certificates,
+            measure=ProcMeter(cgroup=own_cgroup()).read,
         )  # fmt: skip
         datacenter = self.services.rooms.get(DatacenterService)
         if not isinstance(datacenter, DatacenterService):

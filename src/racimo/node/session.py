@@ -11,6 +11,7 @@ import structlog
 from racimo import __version__
 from racimo.access.control import AccessControl
 from racimo.access.leftovers import Leftovers
+from racimo.api.history import History
 from racimo.api.inventory import Inventory
 from racimo.datacenter.backup import back_up_hourly
 from racimo.datacenter.sealing import SealingKeeper
@@ -32,6 +33,7 @@ from racimo.model.ha import NodeHealth
 from racimo.model.node import Daemon
 from racimo.node.announce import Announcement
 from racimo.node.bridges import keep_bridges
+from racimo.node.historian import Historian
 from racimo.node.notifying import Notifying
 from racimo.node.presence import HeartbeatPresence
 from racimo.node.rings import RingsOfPeers
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from racimo.api.peers import Peers
+    from racimo.api.routes.nodes import Usage
     from racimo.api.services import Services
     from racimo.datacenter.host import Host
     from racimo.datacenter.identity import Identity
@@ -80,6 +83,8 @@ class Machine:
     incarnation: str
     tasks: TaskRunner
     peers: Peers
+    measure: Callable[[], Awaitable[Usage]]
+    """What the node uses now."""
     renewed: Callable[[], Awaitable[None]]
     """Awaited when the node's certificate was renewed."""
 
@@ -105,6 +110,7 @@ class Session:
             hypervisor=machine.hypervisor,
             node_id=identity.id,
         )
+        self.history = History(paths.state / "history.sqlite")
         self.reconciler = Reconciler(self.lifecycle)
         self.resources = HaResources(self.layout, self._mark)
         self.locks = Locks(self.layout, name, machine.incarnation, self._is_dead)
@@ -125,6 +131,7 @@ class Session:
         services.tasks.before_end = services.caught_up = self.catch_up
         services.provide(self.inventory)
         services.provide(self.volumes)
+        services.provide(self.history)
         services.provide(self.lifecycle)
         services.provide(MigrationTarget(self.lifecycle))
         services.provide(self.resources)
@@ -186,6 +193,7 @@ class Session:
             group.create_task(Leftovers(self.layout, self.mirror).keep_clean(), name="permissions of what is gone")
             group.create_task(keep_bridges(self.layout, self.identity.name), name="bridges")
             group.create_task(self.notifying.run(), name="notifications")
+            group.create_task(self._historian().run(), name="figures")
             group.create_task(
                 back_up_hourly(self.machine.host, self.store, self.identity.name, self._is_voter), name="backups"
             )
@@ -200,6 +208,9 @@ class Session:
 
     def _nodes(self) -> dict[str, Node]:
         return self.inventory.nodes() if self.inventory.known else {}
+
+    def _historian(self) -> Historian:
+        return Historian(self.history, self.machine.guests, self.machine.measure, self.inventory.guests)
 
     def _announcement(self) -> Announcement:
         machine, name = self.machine, self.identity.name

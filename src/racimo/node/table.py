@@ -9,6 +9,7 @@ from racimo.api.routes import (
     access_tfa,
     access_users,
     cluster,
+    figures,
     guest_agent,
     guest_cloudinit,
     guest_console,
@@ -36,7 +37,7 @@ FAMILIES = (
     access, access_users, access_grants, access_tfa, pools,
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules, ha_fence, ha_control, notifications, sealing,
-    guest_agent, guest_snapshots, guest_disks, guest_cloudinit,
+    guest_agent, guest_snapshots, guest_disks, guest_cloudinit, figures,
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from guest_parts import ChildUnits
 
 from racimo.api.context import Origin, Who
 from racimo.api.dispatch import Dispatcher
+from racimo.api.history import History
 from racimo.api.incoming import Incoming
 from racimo.api.inventory import Inventory
 from racimo.api.peers import Peers
@@ -104,6 +105,7 @@ class GuestNode:
         self.datacenter, self.name = datacenter, name
         self.paths, self.units = NodePaths(datacenter.root / name), ChildUnits()
         self.layout = Layout(store or datacenter.store)
+        self.history = History(self.paths.state / "history.sqlite")
         self.boots = 0
         self._open()
 
@@ -148,6 +150,7 @@ class GuestNode:
             services.provide(Inventory(self.layout, mirror, presence, self.name, lambda: self.host.vmids))
             services.provide(self.life)
             services.provide(self.volumes)
+            services.provide(self.history)
             query, body = (form, b"") if method in ("GET", "DELETE") else ("", form.encode())
             incoming = Incoming(
                 Who(Origin.LOCAL, ROOT_USER), method, f"/nodes/{self.name}/qemu{path}", query,

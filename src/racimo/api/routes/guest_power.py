@@ -9,7 +9,7 @@ from pydantic import Field
 
 from racimo.api.endpoint import Answers, Routes, privilege
 from racimo.api.inventory import Inventory
-from racimo.api.routes.guests import OfGuest
+from racimo.api.routes.guests import OfGuest, of_node
 from racimo.guest.lifecycle import SHUTDOWN_TIMEOUT, Lifecycle
 from racimo.guest.operations import (
     RebootGuest,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from racimo.task.upid import Upid
 
 POWER = privilege("/vms/{vmid}", "VM.PowerMgmt")
+
+KEYS = r"^[a-z0-9_]+(-[a-z0-9_]+)*$"
 
 P = TypeVar("P", bound=OfGuest)
 
@@ -127,6 +129,24 @@ COMMANDS: tuple[PowerCommand[Any], ...] = (
     _plain("suspend", "Halt a guest's CPUs", SuspendGuest),
     _plain("resume", "Let a suspended guest run on", ResumeGuest),
 )
+
+
+class Keys(OfGuest):
+    """Keys to press."""
+
+    key: Annotated[str, Field(pattern=KEYS, max_length=100, description="Such as ctrl-alt-delete.")]
+    skiplock: Annotated[bool, Field(description="Taken and not used: locks are never skipped.")] = False
+
+
+@routes.add(
+    "PUT", "/nodes/{node}/qemu/{vmid}/sendkey", permission=privilege("/vms/{vmid}", "VM.Console"),
+    answers=Answers.NODE, parameters=Keys, summary="Press keys of a guest's keyboard",
+)  # fmt: skip
+async def send_key(context: Context, parameters: Keys) -> None:
+    """All at once, by QEMU's names for them."""
+    of_node(context, parameters)
+    await context.services.need(Lifecycle).host.press_keys(parameters.vmid, parameters.key.split("-"))
+
 
 for command in COMMANDS:
     path = f"/nodes/{{node}}/qemu/{{vmid}}/status/{command.verb}"
