@@ -5,6 +5,7 @@ VENV := .venv
 PYTHON := /usr/bin/python3
 BIN := $(VENV)/bin
 SEEDS := 300
+BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 PACKAGES := python3-venv systemd systemd-container systemd-sysv dbus iproute2 kmod cpio zstd mtools syslinux syslinux-common \
@@ -26,10 +27,11 @@ lab-down: setup ## End the lab, and leave nothing behind
 	$(SUDO) $(BIN)/racimo lab down
 
 test: setup image ## All tests, on real QEMU, etcd, systemd and a lab of real nodes
-	$(SUDO) $(BIN)/pytest
+	$(SUDO) $(BIN)/pytest $(BESIDE) tests/unit tests/simulation; first=$$?; \
+		$(SUDO) $(BIN)/pytest tests/contract tests/lab && exit $$first
 
 test-fast: setup ## The tests that need neither root nor a lab
-	$(BIN)/pytest -m "not lab and not root"
+	$(BIN)/pytest $(BESIDE) -m "not lab and not root"
 
 simulate: setup ## Random histories of the HA code (make simulate SEEDS=1000), others each day
 	$(BIN)/racimo simulate --seeds $(SEEDS) --start $$(( $$(date +%s) / 86400 * 1000 ))
