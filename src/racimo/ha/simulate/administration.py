@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from racimo.errors import NotFound, RacimoError
-from racimo.model.ha import ArmPhase
+from racimo.model.ha import ArmPhase, Requested
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +45,37 @@ def _disarm(mode: str) -> Act:
         await _insist(world, world.administrator.arm)
 
     return disarm
+
+
+async def _stop_and_start(world: World, host: Host, seconds: float) -> None:
+    """A guest that should run is not wanted for a while."""
+    sids = [sid for sid, resource in world.witness.resources.items() if resource.requested is Requested.STARTED]
+    if not sids:
+        return
+    sid = world.chance.choice(sorted(sids))
+    world.oracle.note("step", sid, "wanted stopped")
+    await world.administrator.request(sid, Requested.STOPPED)
+    await world.wait(seconds)
+    await _insist(world, lambda: world.administrator.request(sid, Requested.STARTED))
+
+
+async def _move_by_hand(world: World, host: Host, seconds: float) -> None:
+    """A guest that runs moves to the host, past HA and past its rules."""
+    running = [(vmid, other) for other in world.hosts.values() if other.powered for vmid in other.running]
+    movable = sorted((vmid, other.name) for vmid, other in running if other is not host)
+    if not movable or not host.powered:
+        return
+    vmid, name = world.chance.choice(movable)
+    world.overseer.by_hand.add(f"vm:{vmid}")
+    world.oracle.note("step", f"vm:{vmid}", f"moved from {name} to {host.name} by hand")
+    await asyncio.wait({world.hosts[name].spawn(_migrate(world, name, vmid, host.name))})
+
+
+async def _migrate(world: World, source: str, vmid: int, target: str) -> None:
+    """A task of the source's boot: it ends with the power."""
+    host = world.hosts[source]
+    with suppress(RacimoError):
+        await host.operations.migrate(vmid, host.running[vmid].epoch, target, live=True)
 
 
 def switch_on(world: World, host: Host) -> None:
@@ -87,4 +119,6 @@ ACTS: dict[str, Act] = {
     "reboot": _reboot,
     "disarm-freeze": _disarm("freeze"),
     "disarm-ignore": _disarm("ignore"),
+    "stopped-and-started": _stop_and_start,
+    "moved-by-hand": _move_by_hand,
 }

@@ -59,6 +59,8 @@ ADMINISTRATION = (
     "reboot",
     "disarm-freeze",
     "disarm-ignore",
+    "stopped-and-started",
+    "moved-by-hand",
 )
 """What people do to nodes and to HA. It is drawn beside the faults."""
 

@@ -174,6 +174,7 @@ class Witness:
             self.resources.pop(sid, None)
         else:
             self.resources[sid] = resource
+        self.world.promptness.touch()
 
     def _manager(self, _: str, term: ManagerTerm | None) -> None:
         if term is None:
