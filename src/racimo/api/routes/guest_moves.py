@@ -32,6 +32,11 @@ class Migrate(OfGuest):
     bwlimit: Annotated[int | None, Field(ge=0, description="KiB per second; 0: none; left out: the datacenter's.")] = (
         None
     )
+    with_local_disks: Annotated[
+        bool,
+        Field(alias="with-local-disks", description="Taken: disks that only one node has are refused with the reason."),
+    ] = False
+    force: Annotated[bool, Field(description="Taken and not used.")] = False
 
 
 class Incoming(OfGuest):

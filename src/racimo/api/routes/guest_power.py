@@ -42,10 +42,18 @@ P = TypeVar("P", bound=OfGuest)
 routes = Routes()
 
 
+class Switch(OfGuest):
+    """What clients send along with a word about power."""
+
+    timeout: Annotated[float | None, Field(ge=0, le=86400, description="Seconds; taken and not used.")] = None
+    skiplock: Annotated[bool, Field(description="Taken and not used: locks are never skipped.")] = False
+
+
 class Patience(OfGuest):
     """How long to wait for the guest's own shutdown."""
 
     timeout: Annotated[float, Field(ge=0, le=86400, description="Seconds.")] = SHUTDOWN_TIMEOUT
+    skiplock: Annotated[bool, Field(description="Taken and not used: locks are never skipped.")] = False
     force_stop: Annotated[bool, Field(alias="forceStop", description="Stop it when that time is over.")] = False
 
 
@@ -99,10 +107,10 @@ class PowerCommand(Generic[P]):
 
 def _plain(
     verb: str, summary: str, operation: type[GuestOperation], wish: type[RequestState] | None = None
-) -> PowerCommand[OfGuest]:
+) -> PowerCommand[Switch]:
     """A command that needs no more than the guest's number."""
     return PowerCommand(
-        verb=verb, summary=summary, parameters=OfGuest, wish=wish, operation=lambda asked: operation(vmid=asked.vmid)
+        verb=verb, summary=summary, parameters=Switch, wish=wish, operation=lambda asked: operation(vmid=asked.vmid)
     )
 
 
