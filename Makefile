@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := /usr/bin/python3
 BIN := $(VENV)/bin
-SEEDS := 300
+SEEDS := 1000
 BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from racimo.ha import arming
+from racimo.ha.choosing import WITHOUT_PLACE
 from racimo.ha.states import Move, ServiceChange
 from racimo.ha.step import Step
 from racimo.ha.steps import NEXT, recover, was_moved
@@ -68,6 +69,12 @@ def _vanished(turn: ServiceTurn, sid: str, service: Service | None) -> list[Deci
     return [turn.change(new, "error")]
 
 
+def _waits(decision: Decision) -> bool:
+    """Whether the guest has to wait until a node can have it: then it keeps no place on its own."""
+    new = decision.service if isinstance(decision, ServiceChange) else None
+    return new is not None and new.state in WITHOUT_PLACE
+
+
 def _new(turn: ServiceTurn, resource: Resource, guest: Guest) -> list[Decision]:
     """A service begins in ``queued`` where it may have to wait, or to be moved first; else with its command."""
     why = f"new resource, wanted {resource.requested}"
@@ -76,7 +83,7 @@ def _new(turn: ServiceTurn, resource: Resource, guest: Guest) -> list[Decision]:
     )
     if resource.requested is Requested.STARTED:
         begun = _step(Step(turn, resource, service, guest))
-        if not any(isinstance(decision, Move) for decision in begun):
+        if not any(isinstance(decision, Move) or _waits(decision) for decision in begun):
             turn.choosing.fleet.place(guest.sid, guest.node)  # those that come after it are placed beside it
         return begun or [turn.change(replace(service, attempt=1), service.state.value)]
     service = replace(service, state=ServiceState.REQUEST_STOP, attempt=1)

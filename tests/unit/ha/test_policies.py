@@ -91,6 +91,22 @@ def test_guests_that_are_kept_together_come_together_and_do_not_swap() -> None:
     assert services(arrived(after(both), "n2", "vm:100")) == {}
 
 
+def test_one_that_waits_for_room_does_not_draw_its_group_to_where_it_lies() -> None:
+    sids = {"vm:100": "n3", "vm:101": "n1", "vm:102": "n2"}
+    sizes = {"vm:100": {"memory": "1024"}, "vm:101": {"memory": "6144"}, "vm:102": {"memory": "1024"}}
+    snapshot = ruled(several(sids, 3, sizes), pair(Affinity.POSITIVE, *sids))
+    room = {"n1": 8, "n2": 1, "n3": 4}
+    new = replace(
+        snapshot,
+        services={},
+        nodes={name: replace(node, facts=NodeFacts(memory=room[name] << 30)) for name, node in snapshot.nodes.items()},
+        runtimes={sid: replace(one, state=RunState.STOPPED) for sid, one in snapshot.runtimes.items()},
+    )
+    assert (becomes(new, "vm:100").state, becomes(new, "vm:101").state) == (S.REQUEST_START, S.QUEUED)
+    move = services(new)["vm:102"]
+    assert isinstance(move, Move) and move.guest.node == "n3"
+
+
 def test_guests_kept_apart_are_recovered_on_different_nodes() -> None:
     both = several({"vm:100": "n1", "vm:101": "n2", "vm:102": "n1"}, 4)
     rules = [pair(Affinity.NEGATIVE, "vm:100", "vm:101", "vm:102")]
