@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from racimo.api.client import ApiClient
 from racimo.errors import OperationFailed, Unreachable
+from racimo.lab.fence_agent import PASSWORD
 from racimo.lab.lab import timed
 from racimo.lab.together import together
 
@@ -86,7 +87,7 @@ async def add_fence_devices(lab: Lab, tell: Tell) -> None:
                 await client.post(
                     "/racimo/ha/fence/devices",
                     node=node.name, agent="fence_racimo_lab", name=f"{node.name}-lab", options={"plug": node.name},
-                    power_on=False,
+                    secrets={"password": PASSWORD}, power_on=False,
                 )  # fmt: skip
 
 

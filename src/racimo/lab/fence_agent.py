@@ -13,6 +13,7 @@ import sys
 
 SOCKET = "/run/racimo-lab/fence"
 ACTIONS = ("off", "on", "status", "monitor", "metadata")
+PASSWORD = "grapes-4711"  # noqa: S105 - what everybody may know: that it comes through is what is tried
 METADATA = """<?xml version="1.0" ?>
 <resource-agent name="fence_racimo_lab" shortdesc="Fence agent for the nodes of a Racimo lab" >
 <longdesc>fence_racimo_lab asks the supervisor of the lab that this node is part of to switch another node's power.
@@ -25,7 +26,7 @@ METADATA = """<?xml version="1.0" ?>
 <parameter name="port" unique="0" required="1" deprecated="1"><content type="string" />
 <shortdesc lang="en">The node of the lab, such as n1</shortdesc></parameter>
 <parameter name="password" unique="0" required="0"><content type="string" />
-<shortdesc lang="en">Not needed; the lab lets everybody in</shortdesc></parameter>
+<shortdesc lang="en">Not needed; but a wrong one is refused</shortdesc></parameter>
 </parameters>
 <actions>
 <action name="on" automatic="0"/><action name="off" /><action name="status" /><action name="monitor" />
@@ -45,6 +46,9 @@ def main() -> int:
     if action not in ACTIONS or not plug:
         sys.stderr.write(f"Failed: action={action} plug={plug}: it takes off, on, status or monitor, and a plug\n")
         return 2
+    if options.get("password", PASSWORD) != PASSWORD:
+        sys.stderr.write("Failed: the password is wrong\n")
+        return 1
     try:
         answer = ask({"action": "status" if action == "monitor" else action, "plug": plug})
     except (OSError, ValueError) as error:
