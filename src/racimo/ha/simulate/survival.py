@@ -2,8 +2,8 @@
 
 While machines, network and disks of guests are well, no guest may die for want of a lease, no node be reset by its
 watchdog and none be fenced: whoever of racimo-node, racimo-ha, the guard and the store is away. Three ends are by
-design: racimo-ha has to be back within half a lease, it must not be restarted while the store is away, and the guard
-has to be back before the watchdog strikes.
+design: racimo-ha has to be back within half a lease, it must not be away on any node while the store is, for all have
+to promise, and the guard has to be back before the watchdog strikes.
 """
 
 from __future__ import annotations
@@ -117,4 +117,7 @@ class Survival:
             away.append(now - self._stopped[node])
         quorum = world.quorum
         outage = not quorum.leader or quorum.stalled or now - quorum.led_since < self.window
-        return sum(away) <= world.profile.lease / 2 and not (away and outage)
+        missed = bool(self._stopped) or any(
+            now - back < self.window for each in self._away.values() for back, _ in each
+        )
+        return sum(away) <= world.profile.lease / 2 and not (missed and outage)
