@@ -132,7 +132,7 @@ class Choosing:
     def _away_from_its_group(self, sid: str, node: str) -> str:
         counts: dict[str, int] = {}
         for other in self.rules.together[sid]:
-            at = self.stays_on(other) if other != sid else ""
+            at = self.stays_on(other) if other != sid and not self._ends(other) else ""
             if at in self.scene.open and self._likes_as_much(sid, at, node):
                 counts[at] = counts.get(at, 0) + 1
         most = max(counts.values(), default=0)
@@ -140,6 +140,11 @@ class Choosing:
             return ""
         where = min(name for name, count in counts.items() if count == most)
         return f"rule {self.rules.joined_by[sid]} keeps it with the others on {where}"
+
+    def _ends(self, sid: str) -> bool:
+        """Whether it is being stopped: it draws nobody to where it is."""
+        service = self.snapshot.services.get(sid)
+        return service is not None and service.state is ServiceState.REQUEST_STOP
 
     def _likes_as_much(self, sid: str, other: str, node: str) -> bool:
         """Whether the guest's home likes ``other`` no less than ``node``: from where it likes less the group leaves."""
@@ -186,7 +191,8 @@ class Choosing:
             if sid not in places and running(guest, snapshot.runtimes.get(sid)):
                 others.setdefault(guest.node, []).append(demands[sid])
         machines = {name: self._machine(name, others.get(name, [])) for name in self.scene.open}
-        fleet = Fleet(machines, demands, places, self.rules, _scoring(snapshot.options.crs))
+        ending = frozenset(filter(self._ends, snapshot.services))
+        fleet = Fleet(machines, demands, places, self.rules, _scoring(snapshot.options.crs), ending=ending)
         for sid, node in self._goes.items():
             fleet.place(sid, node)
         return fleet

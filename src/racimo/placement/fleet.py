@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from racimo.placement.rules import RuleSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 class Scoring(StrEnum):
@@ -57,7 +57,7 @@ class Fleet:
 
     ``places`` says where guests are; one that moves has two nodes. Nodes that are not among ``machines`` are passed
     over: they cannot be given guests, and what is on them keeps nobody away. Guests that are not in ``demands`` take
-    nothing.
+    nothing. Guests that are ``ending`` take room as long as they run, but draw nobody to where they are.
     """
 
     def __init__(
@@ -67,8 +67,10 @@ class Fleet:
         places: Mapping[str, Iterable[str]],
         rules: RuleSet | None = None,
         scoring: Scoring = Scoring.BASIC,
+        *,
+        ending: Collection[str] = (),
     ) -> None:
-        self.scoring, self.rules, self.demands = scoring, rules or RuleSet(), demands
+        self.scoring, self.rules, self.demands, self.ending = scoring, rules or RuleSet(), demands, ending
         self.names = tuple(sorted(machines))
         self.index = {name: number for number, name in enumerate(self.names)}
         self.machines = [machines[name] for name in self.names]
@@ -88,7 +90,7 @@ class Fleet:
 
     def copy(self) -> Fleet:
         """Another of the same; changes to it leave this one as it is."""
-        copy = Fleet({}, self.demands, {}, self.rules, self.scoring)
+        copy = Fleet({}, self.demands, {}, self.rules, self.scoring, ending=self.ending)
         copy.names, copy.index, copy.machines = self.names, self.index, self.machines
         copy.cpu_sizes, copy.memory_sizes = self.cpu_sizes, self.memory_sizes
         copy.guests, copy.memory = [*self.guests], [*self.memory]
@@ -152,10 +154,10 @@ class Fleet:
         self.memory_use[at] = max(0.0, self.memory_use[at] - memory)
 
     def where_together(self, sid: str) -> Counter[int]:
-        """How many of the guest's group, itself left out, are on each node."""
+        """How many of the guest's group, itself and those that end left out, are on each node."""
         found: Counter[int] = Counter()
         for other in self.rules.together.get(sid, ()):
-            if other != sid:
+            if other != sid and other not in self.ending:
                 found.update(self._on.get(other, ()))
         return found
 

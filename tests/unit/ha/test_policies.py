@@ -27,6 +27,7 @@ from racimo.model.guest import RunState
 from racimo.model.ha import (
     Heartbeat,
     NodeHealth,
+    Requested,
     Resource,
     ServiceState,
 )
@@ -104,6 +105,21 @@ def test_one_that_waits_for_room_does_not_draw_its_group_to_where_it_lies() -> N
     )
     assert (becomes(new, "vm:100").state, becomes(new, "vm:101").state) == (S.REQUEST_START, S.QUEUED)
     move = services(new)["vm:102"]
+    assert isinstance(move, Move) and move.guest.node == "n3"
+
+
+def test_one_that_is_being_stopped_does_not_draw_its_group_to_where_it_ends() -> None:
+    snapshot = several({"vm:100": "n1", "vm:101": "n2", "vm:102": "n3"})
+    ruled_ = ruled(snapshot, pair(Affinity.POSITIVE, "vm:100", "vm:101", "vm:102"))
+    stopping = replace(snapshot.services["vm:100"], state=S.REQUEST_STOP)
+    queued = replace(snapshot.services["vm:101"], state=S.QUEUED)
+    ending = replace(
+        ruled_,
+        resources={**snapshot.resources, "vm:100": Resource(sid="vm:100", requested=Requested.STOPPED)},
+        services={**snapshot.services, "vm:100": stopping, "vm:101": queued},
+        runtimes={**snapshot.runtimes, "vm:101": replace(snapshot.runtimes["vm:101"], state=RunState.STOPPED)},
+    )
+    move = services(ending)["vm:101"]
     assert isinstance(move, Move) and move.guest.node == "n3"
 
 

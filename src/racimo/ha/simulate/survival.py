@@ -28,7 +28,6 @@ CONTROL_PLANE = frozenset(
         "next-version",
         "clock-jump",
         "duplication",
-        "answer-lost",
         "repeated-commands",
         "watchdog-silent",
         "guest-crash",
