@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 DRIFT = 1.03
 """How much longer than by the loop's clock a lease may last by a node's own."""
 
+ON_THE_WAY_S = 1.0
+"""So long may an order take from the store to a device; who takes it over meanwhile cannot call it back."""
+
 
 class Authority:
     """Remembers when each node last had something committed, and counts members at each commit."""
@@ -33,8 +36,9 @@ class Authority:
 
     def cuts(self, node: str, target: str) -> None:
         """The node tells a device to cut another's power: by an order that stands in the store?"""
-        fencing = self.world.witness.fencings.get(target)
-        if fencing is None or fencing.by != node or fencing.stage is not FenceStage.RUNNING:
+        fencing, stood = self.world.witness.fencings.get(target), self.world.witness.ordered.get((node, target), -1e9)
+        stands = fencing is not None and fencing.by == node and fencing.stage is FenceStage.RUNNING
+        if not stands and self.world.loop.time() - stood > ON_THE_WAY_S:
             self.world.oracle.violate(f"6 {node} has the power of {target} cut without an order that stands")
         elif why := self._cut_off(node):
             self.world.oracle.violate(f"6 {node} has the power of {target} cut, {why}")

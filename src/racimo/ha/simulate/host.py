@@ -107,9 +107,12 @@ class Host:
         return self.powered and not self.paused and self.disk and self.store_works
 
     async def awake(self) -> None:
-        """Pass only while the machine is not paused."""
+        """Pass only while the machine is not paused. What waited when its power was cut ends there."""
         if self.paused:
-            await self._awake.wait()
+            boot = self._awake
+            await boot.wait()
+            if boot is not self._awake:
+                raise asyncio.CancelledError
 
     def speaks(self, puts: Sequence[Put]) -> Sequence[Put]:
         """What a daemon of the next version writes has fields that this one does not know."""
@@ -204,8 +207,10 @@ class Host:
             task.cancel()
         for vmid in list(self.running):
             self.finish(vmid, why)
-        self.paused, self._awake = False, asyncio.Event()  # who waited for the old one never goes on
+        waiting, self._awake = self._awake, asyncio.Event()
+        self.paused = False
         self._awake.set()
+        waiting.set()
         self.world.oracle.note("node", self.name, "is off", why)
         self.world.quorum.refresh()
 

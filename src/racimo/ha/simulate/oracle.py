@@ -57,6 +57,8 @@ class Oracle:
     """Called after each violation."""
     newest: dict[int, int] = field(default_factory=dict)
     """The newest epoch that wrote, by guest."""
+    last_end: dict[int, float] = field(default_factory=dict)
+    """When a process of the guest ended last, by ``now``."""
 
     def note(self, kind: str, subject: str, what: str, why: str = "") -> None:
         """Remember what happened."""
@@ -87,6 +89,7 @@ class Oracle:
     def ended(self, process: Process, why: str) -> None:
         """The process is gone."""
         self.processes[process.vmid].remove(process)
+        self.last_end[process.vmid] = self.now()
         self.note("guest", f"vm:{process.vmid}", f"ended on {process.node}", why)
 
     def look(self, vmid: int) -> None:

@@ -51,11 +51,20 @@ class Promptness:
         if loop.time() < self.since + self.bound - 1e-6:
             loop.call_at(self.since + self.bound, self._look)
             return
-        self._is_due = False
-        if self._is_fair():
-            for sid, why in self.late():
+        late = list(self.late()) if self._is_fair() else []
+        left = [seconds for sid, _ in late if (seconds := self._left(sid)) > 0]
+        self._is_due = bool(left)
+        if left:
+            loop.call_at(loop.time() + min(left), self._look)
+        for sid, why in late:
+            if self._left(sid) <= 0:
                 text = f"{sid} has no start command {self.bound:g} s after the last change: {why}"
                 self.world.oracle.violate(f"9 {text}")
+
+    def _left(self, sid: str) -> float:
+        """Seconds of the bound that are left to a guest that ran until lately, as one does that moves."""
+        oracle = self.world.oracle
+        return oracle.last_end.get(int(sid[3:]), -self.bound) + self.bound - oracle.now()
 
     def _is_fair(self) -> bool:
         world, quorum = self.world, self.world.quorum

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from racimo.model.fence import FenceStage
 from racimo.model.ha import Arming, Heartbeat, Maintenance, ManagerTerm, NodeStatus, Resource, Service
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Witness:
         self.statuses: dict[str, NodeStatus] = {}
         self.resources: dict[str, Resource] = {}
         self.fencings: dict[str, Fencing] = {}
+        self.ordered: dict[tuple[str, str], float] = {}
+        """Until when an order of the first node to cut the power of the second stood."""
         self.arming: Arming | None = None
         self.maintenance: dict[str, float] = {}
         """Since when nodes are in maintenance, on the loop's clock."""
@@ -198,6 +201,9 @@ class Witness:
         self.world.promptness.touch()
 
     def _fencing(self, node: str, fencing: Fencing | None) -> None:
+        before = self.fencings.get(node)
+        if before is not None and before.stage is FenceStage.RUNNING:
+            self.ordered[before.by, node] = self.world.loop.time()
         if fencing is not None:
             self.fencings[node] = fencing
 
