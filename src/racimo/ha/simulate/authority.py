@@ -46,12 +46,12 @@ class Authority:
     def _cut_off(self, node: str) -> str:
         """Since when the node cannot have heard of a majority, if that is longer than a lease; empty if it could.
 
-        Without the store a lease may go on by the promises of all the others.
+        Without the store a lease may go on by the promises of all the others; who is alone needs none.
         """
         world, quorum, now = self.world, self.world.quorum, self.world.loop.time()
         lease = world.profile.lease * DRIFT
         silent = now - world.beats.get(node, -1e9)
         outage = not quorum.leader or quorum.stalled or now - quorum.led_since < lease
-        if silent <= lease or outage:
+        if silent <= lease or outage or len(world.hosts) == 1:
             return ""
         return f"whose last heartbeat was committed {silent:.1f} s before"
