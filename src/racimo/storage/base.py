@@ -89,7 +89,10 @@ class Volume:
     used: int
     vmid: int | None = None
     ctime: float = 0.0
-    """Seconds since the epoch; for people only."""
+    """Seconds since the epoch; for people only, but of a backup when it was begun."""
+    notes: str = ""
+    protected: bool = False
+    """A backup that is not removed until somebody takes that mark away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,3 +192,6 @@ class Driver(Protocol):
 
     async def path(self, name: str) -> Path:
         """The file or device of a volume on this node."""
+
+    async def dump(self) -> Path:
+        """The directory for backup archives, made if need be. Names with a leading dot are free for who writes one."""

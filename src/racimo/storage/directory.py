@@ -18,6 +18,7 @@ import structlog
 
 from racimo.errors import AlreadyExists, Conflict, NotFound, OperationFailed, Refused
 from racimo.storage import images
+from racimo.storage.archive_names import ArchiveName, notes_file, notes_of, protected_file
 from racimo.storage.base import BlockSource, Capabilities, Content, Usage, Volume, VolumeId
 from racimo.storage.base_images import base_name, images_over, is_base
 from racimo.storage.filesystem import is_locked, opens_direct, takes_locks
@@ -42,6 +43,9 @@ ANSWER_TIMEOUT = 15.0
 _WHICH = "See which are: racimo storage content STORAGE"
 MAX_DISKS = 100
 """Disks that one guest may have on one storage."""
+
+ARCHIVE_LEFTOVER_AGE = 3 * 86400.0
+"""Seconds: a part of a backup is written once, and may wait for days until all others are."""
 
 SPARE = 1 << 20
 """Bytes that are left free for the tables of the file system."""
@@ -115,6 +119,8 @@ class Directory:
             if content in {None, kind}:
                 files = (path.name for path in self.root.glob(f"{folder}/[!.]*") if path.is_file())
                 endings = SUFFIXES.get(kind, ("",))
+                if kind is Content.BACKUP:
+                    files = (name for name in files if ArchiveName.parse(name))
                 yield from self._existing(f"{kind}/{name}" for name in files if name.endswith(endings))
 
     def _existing(self, names: Iterator[str]) -> Iterator[Volume]:
@@ -137,6 +143,8 @@ class Directory:
         except FileNotFoundError as error:
             raise self._missing(name) from error
         match = IMAGE.fullmatch(name)
+        if name.startswith(f"{Content.BACKUP}/"):
+            return self._archive(name, path, found)
         image_format = match[3] if match else images.format_of(path)
         return Volume(
             id=VolumeId(self.definition.id, name),
@@ -147,6 +155,30 @@ class Directory:
             vmid=int(match[1]) if match else None,
             ctime=found.st_ctime,
         )
+
+    def _archive(self, name: str, path: Path, found: os.stat_result) -> Volume:
+        archive = ArchiveName.parse(path.name)
+        if archive is None:
+            raise self._missing(name)
+        return Volume(
+            id=VolumeId(self.definition.id, name), content=Content.BACKUP, format=archive.format, size=found.st_size,
+            used=found.st_blocks * 512, vmid=archive.vmid, ctime=archive.ctime, notes=notes_of(path),
+            protected=protected_file(path).exists(),
+        )  # fmt: skip
+
+    async def dump(self) -> Path:
+        """``dump``. What was left half-made there days ago is removed."""
+        await self.check()
+        if Content.BACKUP not in self.capabilities.content:
+            raise Refused(
+                f"The storage {self.definition.id} takes no backups",
+                why=f"its content is {', '.join(self.definition.content)}",
+                todo="Add 'backup' to its content, or choose another storage",
+            )
+        folder = self.root / FOLDERS[Content.BACKUP]
+        await self._in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
+        await self._in_thread(lambda: sweep(folder, ARCHIVE_LEFTOVER_AGE))
+        return folder
 
     def _where(self, name: str) -> Path:
         """The file of a volume. Raises ``NotFound`` for a name that no volume of this storage can have."""
@@ -417,7 +449,15 @@ class Directory:
                 why=f"linked clones need it: {', '.join(over)}",
                 todo="Destroy these clones first, or move their disks: a moved disk needs no other",
             )
+        found = protected_file(path)
+        if name.startswith(f"{Content.BACKUP}/") and await self._in_thread(found.exists):
+            raise Refused(
+                f"The backup {self.definition.id}:{name} was not removed", why="it is protected",
+                todo="Take the protection away first",
+            )  # fmt: skip
         await self._in_thread(path.unlink)
+        if name.startswith(f"{Content.BACKUP}/"):
+            await self._in_thread(lambda: notes_file(path).unlink(missing_ok=True))
         if IMAGE.fullmatch(name):
             with contextlib.suppress(OSError):
                 path.parent.rmdir()  # only if nothing is in it

@@ -163,6 +163,10 @@ class Volumes:
             snapshot=snapshot,
         )  # fmt: skip
 
+    async def dump(self, storage: str) -> Path:
+        """The directory for backup archives of a storage."""
+        return await self.driver(storage).dump()
+
     async def resize(self, volume: VolumeId | str, size: int) -> None:
         """Grow a disk to ``size`` bytes."""
         found = _parsed(volume)

@@ -225,4 +225,8 @@ def _volume(volume: Volume) -> dict[str, JsonValue]:
         "volid": str(volume.id), "content": str(volume.content), "format": volume.format, "size": volume.size,
         "used": volume.used, "ctime": int(volume.ctime),
     }  # fmt: skip
+    if volume.content is Content.BACKUP:
+        fields |= {"subtype": "qemu", "protected": int(volume.protected)}
+        if volume.notes:
+            fields["notes"] = volume.notes
     return {**fields, "vmid": volume.vmid} if volume.vmid is not None else fields
