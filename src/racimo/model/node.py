@@ -47,6 +47,10 @@ class Node(Record):
     networks: dict[str, str] = field(default_factory=dict)
     """Role (public, migration, replication, storage) to the node's address there, where it differs from ``address``."""
     facts: NodeFacts = field(default_factory=NodeFacts)
+    description: str = ""
+    """For people."""
+    wakeonlan: str = ""
+    """MAC address that wakes the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import structlog
 
 from racimo.access.audit import AuditLog
 from racimo.api.peers import Peers
+from racimo.api.routes.certificates import CertificateUse
 from racimo.api.routes.nodes import UsageMeter
 from racimo.api.routes.setup import SetupSteps
 from racimo.api.server import PORT, ApiServer
@@ -26,6 +27,7 @@ from racimo.datacenter.standalone import InitRequest, initialise
 from racimo.errors import BadParameter, Unreachable
 from racimo.guest.host import GuestHost
 from racimo.guest.qemu.machine import find_hypervisor
+from racimo.machine.programs import Programs
 from racimo.node.addresses import default_address
 from racimo.node.rescue import BecomeWitness, RecoverStore
 from racimo.node.session import Machine, Session
@@ -81,6 +83,8 @@ class NodeDaemon:
         self.services.provide(self.audit)
         self.services.provide(SetupSteps(self))
         self.services.provide(UsageMeter(ProcMeter(cgroup=own_cgroup())))
+        self.services.provide(Programs())
+        self.services.provide(CertificateUse(self._load_certificates))
         self.server = ApiServer(build_table(), self.services, self._is_peer)
         self._hypervisor: Hypervisor | None = None
         self._present: _Present | None = None

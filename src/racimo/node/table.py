@@ -8,7 +8,9 @@ from racimo.api.routes import (
     access_grants,
     access_tfa,
     access_users,
+    certificates,
     cluster,
+    elsewhere,
     figures,
     guest_agent,
     guest_cloudinit,
@@ -23,6 +25,8 @@ from racimo.api.routes import (
     ha_fence,
     ha_rules,
     membership,
+    node_settings,
+    node_system,
     nodes,
     notifications,
     pools,
@@ -38,6 +42,7 @@ FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules, ha_fence, ha_control, notifications, sealing,
     guest_agent, guest_snapshots, guest_disks, guest_cloudinit, figures,
+    elsewhere, node_settings, node_system, certificates,
 )  # fmt: skip
 
 
