@@ -8,6 +8,7 @@ from racimo.api.routes import (
     access_grants,
     access_tfa,
     access_users,
+    backup,
     certificates,
     cluster,
     elsewhere,
@@ -43,6 +44,7 @@ FAMILIES = (
     ha_rules, ha_fence, ha_control, notifications, sealing,
     guest_agent, guest_snapshots, guest_disks, guest_cloudinit, figures,
     elsewhere, node_settings, node_system, certificates,
+    backup,
 )  # fmt: skip
 
 
