@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ha_lab import SID
+from ha_lab import SID, until
 
 from racimo.lab.datacenter import add_fence_devices, api
 from racimo.lab.fence_device import FenceFault, set_fault
@@ -120,6 +120,25 @@ async def test_a_device_that_lies_is_not_believed_and_the_lease_decides(fenced: 
     assert fencing["stage"] != "confirmed"
     assert f"{node.name}'s lease ran out" in history.rpartition("→")[2]
     assert LEASE_S[0] <= failover.commanded_s <= LEASE_S[1]
+    await fenced.assert_sound()
+
+
+@pytest.mark.timeout(300)
+async def test_a_node_that_was_cut_is_switched_on_again_once_its_guest_runs_elsewhere(fenced: HaLab) -> None:
+    node = await victim(fenced, "any")
+    code, _ = await ask(fenced.others(node)[0], "set", f"{node.name}-lab", "--power-on")
+    assert code == 0
+    failover = await strike(fenced, node, "frozen")
+    target = fenced.node(failover.target)
+
+    async def given_back() -> dict[str, Any] | None:
+        back = (await last_fencing(fenced, node, target))["back"]
+        return back if back and back["stage"] == "done" else None
+
+    back = await until(f"{node.name} switched on again", given_back, 60.0)
+    assert node.leader is not None, back
+    await fenced.at_rest()
+    assert fenced.running().node == failover.target, "its guest was moved for nothing"
     await fenced.assert_sound()
 
 

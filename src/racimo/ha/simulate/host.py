@@ -107,12 +107,15 @@ class Host:
         return self.powered and not self.paused and self.disk and self.store_works
 
     async def awake(self) -> None:
-        """Pass only while the machine is not paused. What waited when its power was cut ends there."""
-        if self.paused:
-            boot = self._awake
-            await boot.wait()
-            if boot is not self._awake:
-                raise asyncio.CancelledError
+        """Pass only while the machine is not paused. A task of it ends there if its power is cut meanwhile."""
+        if self.paused and not await self.awakes():
+            raise asyncio.CancelledError
+
+    async def awakes(self) -> bool:
+        """Wait until the machine is not paused; False if its power was cut meanwhile."""
+        boot = self._awake
+        await boot.wait()
+        return boot is self._awake
 
     def speaks(self, puts: Sequence[Put]) -> Sequence[Put]:
         """What a daemon of the next version writes has fields that this one does not know."""

@@ -24,7 +24,8 @@ class SimulatedNeighbours:
         other = world.hosts[member.name]
         if not other.powered or not other.answers():
             raise ConnectionRefusedError("nobody listens there")
-        await other.awake()
+        if not await other.awakes():
+            raise ConnectionResetError("it is gone")
         answer = other.ha.failsafe.answer(question)
         await self._travel(member.name, name)
         await self.host.awake()
