@@ -13,6 +13,7 @@ from racimo.cli.commands import (
     access,
     access_grants,
     access_login,
+    backup,
     cluster,
     console,
     datacenter,
@@ -44,7 +45,7 @@ from racimo.errors import BadRequest, RacimoError
 
 __all__ = ["build", "main"]
 
-GROUPS = (cluster, node, guest, storage, ha, task, notification, access, pool)
+GROUPS = (cluster, node, guest, storage, backup, ha, task, notification, access, pool)
 ADDED = (
     migrate,
     guest_snapshot,

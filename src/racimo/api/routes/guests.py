@@ -15,6 +15,7 @@ from racimo.api.guest_permissions import demand_config
 from racimo.api.inventory import Inventory
 from racimo.api.parameters import OfNode
 from racimo.api.resources import sees_guest
+from racimo.api.restoring import restore_of
 from racimo.errors import NotFound
 from racimo.guest.config import parse_config, pending_keys, running_config
 from racimo.guest.config_new import fill_in
@@ -74,6 +75,10 @@ class NewGuest(_GuestOptions):
 
     vmid: VMID
     start: Annotated[bool, Field(description="Start it when it is made.")] = False
+    archive: Annotated[str | None, Field(description="Restore this backup, such as local:backup/FILE.")] = None
+    storage: Annotated[str, Field(description="With archive: for all disks; left out, each goes where it was.")] = ""
+    unique: Annotated[bool, Field(description="With archive: new MAC addresses, another identity.")] = False
+    force: Annotated[bool, Field(description="With archive: in place of the stopped guest of that number.")] = False
 
 
 class ChangeGuest(_GuestOptions):
@@ -121,11 +126,17 @@ async def list_guests(context: Context, parameters: OfNode) -> list[dict[str, Js
 
 @routes.add(
     "POST", "/nodes/{node}/qemu", permission=privilege("/vms/{vmid}", "VM.Allocate"), answers=Answers.NODE,
-    parameters=NewGuest, task=True, summary="Create a guest",
+    parameters=NewGuest, task=True, summary="Create a guest, or restore one from a backup",
 )  # fmt: skip
 async def create_guest(context: Context, parameters: NewGuest) -> Upid:
     """Its disks are made first, then its record."""
     config = parameters.config()
+    if parameters.archive is not None:
+        restoring = await restore_of(
+            context, parameters.vmid, parameters.archive, config, storage=parameters.storage, unique=parameters.unique,
+            force=parameters.force, start=parameters.start,
+        )  # fmt: skip
+        return context.submit(restoring, context.services.need(Lifecycle))
     demand_config(context, parameters.vmid, config)
     operation = CreateGuest(vmid=parameters.vmid, config=config, start=parameters.start)
     return context.submit(operation, context.services.need(Lifecycle))
