@@ -13,6 +13,7 @@ from racimo.task.runner import ROOT
 
 if TYPE_CHECKING:
     from racimo.api.services import Services
+    from racimo.api.upload import Upload
     from racimo.task.operation import Operation
     from racimo.task.upid import Upid
 
@@ -60,6 +61,7 @@ class Context:
 
     who: Who
     services: Services
+    upload: Upload | None = None
 
     def may(self, path: str, *any_of: str) -> bool:
         """Whether who asks has any of these privileges on ``path``, such as ``/vms/100``. Root has all."""

@@ -51,9 +51,11 @@ class Dispatcher:
         admit_class(match.endpoint, incoming.who)
         node = self._other_node(match)
         if node is not None:  # which looks at the privileges: it is told who asks
+            if incoming.upload is not None:  # before the file crosses the network
+                self._admitted(incoming, match)
             return await forward(self.services.peers, node, incoming, match.endpoint.timeout)
         bound = self._admitted(incoming, match)
-        context = Context(incoming.who, self.services)
+        context = Context(incoming.who, self.services, incoming.upload)
         limit = asyncio.timeout(match.endpoint.timeout)
         try:
             async with limit:

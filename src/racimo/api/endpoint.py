@@ -108,6 +108,8 @@ class Endpoint:
     result: object = None
     task: bool = False
     timeout: float = 60.0
+    upload: bool = False
+    """Its body may be a form with a file, which the handler reads from ``Context.upload`` as it comes."""
 
     def __post_init__(self) -> None:
         names = {name for name, _ in _PLACEHOLDER.findall(self.path)}
@@ -143,6 +145,7 @@ class Routes:
         result: object = None,
         task: bool = False,
         timeout: float = 60.0,
+        upload: bool = False,
     ) -> Callable[[Callable[[Context, P], Awaitable[Result]]], Callable[[Context, P], Awaitable[Result]]]:
         """Declare the handler below as the row ``method`` ``path``. See ``Endpoint``."""
 
@@ -153,6 +156,7 @@ class Routes:
                 Endpoint(
                     method=method, path=path, parameters=parameters, permission=permission, answers=answers,
                     handler=handler, summary=summary, result=result, task=task, timeout=timeout,
+                    upload=upload,
                 )
             )  # fmt: skip
             return handler

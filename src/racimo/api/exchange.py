@@ -12,7 +12,7 @@ import aiohttp
 from racimo.errors import Unauthorised, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterable, Mapping
 
     from pydantic import JsonValue
     from yarl import URL
@@ -41,7 +41,7 @@ async def exchange(
     *,
     timeout: float,
     headers: Mapping[str, str] | None = None,
-    body: bytes | None = None,
+    body: bytes | AsyncIterable[bytes] | aiohttp.MultipartWriter | None = None,
     server_hostname: str | None = None,
 ) -> Received:
     """Send and receive. ``whom`` says in errors who was asked.
@@ -49,7 +49,7 @@ async def exchange(
     Raises ``Unreachable`` (``may_have_acted`` once the request was on its way), ``Unauthorised`` for a socket that
     may not be opened.
     """
-    content = io.BytesIO(body) if body is not None and len(body) > LARGE else body
+    content = io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE else body
     limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
     try:
         async with session.request(

@@ -28,8 +28,9 @@ async def forward(peers: Peers, node: str, incoming: Incoming, timeout: float) -
     if incoming.content_type:
         headers["Content-Type"] = incoming.content_type
     prefix = PREFIX.replace("json", "extjs") if incoming.extjs else PREFIX
+    body = incoming.upload.pieces() if incoming.upload else incoming.body or None
     received = await peers.send(
         node, incoming.method, prefix + incoming.path, incoming.query,
-        headers=headers, body=incoming.body or None, timeout=timeout + GRACE,
+        headers=headers, body=body, timeout=timeout + GRACE,
     )  # fmt: skip
     return Reply(received.status, reason_phrase(received.reason), received.body, received.content_type)

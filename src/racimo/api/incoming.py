@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from racimo.api.context import Who
+    from racimo.api.upload import Upload
 
 MAX_FIELDS = 1000
 
@@ -30,6 +31,8 @@ class Incoming:
     body: bytes = b""
     extjs: bool = False
     forwarded_by: str = ""
+    upload: Upload | None = None
+    """The body, where it is a file that is read as it comes; ``body`` is empty then."""
 
     def given(self) -> dict[str, JsonValue]:
         """The parameters of query and body. Raises ``BadRequest``."""

@@ -14,7 +14,7 @@ from racimo.errors import Conflict, NotFound, Unreachable
 from racimo.task.runner import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterable, Callable, Mapping
 
     from pydantic import JsonValue
 
@@ -81,7 +81,7 @@ class Peers:
         query: str,
         *,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | AsyncIterable[bytes] | None,
         timeout: float,
     ) -> Received:
         """A request as it is, ``path`` and ``query`` escaped. Raises ``NotFound`` or ``Unreachable``."""

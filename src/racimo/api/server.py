@@ -22,6 +22,7 @@ from racimo.api.listen import tcp_socket, unix_socket
 from racimo.api.peers import FORWARDED_HEADER, USER_HEADER
 from racimo.api.responses import Reply, failure
 from racimo.api.schema import openapi
+from racimo.api.upload import MULTIPART, Upload
 from racimo.errors import NotImplementedHere, RacimoError
 from racimo.task.runner import ROOT
 from racimo.task.settle import settled
@@ -157,6 +158,15 @@ class ApiServer:
         prefix = next((prefix for prefix in _FORMATS if path == prefix or path.startswith(prefix + "/")), None)
         if prefix is None:
             raise NotImplementedHere(f"No such path '{path[:200]}'", why="the API is served under /api2/json")
+        upload = self._upload(request, who, path.removeprefix(prefix))
+        if upload is not None:
+            incoming = Incoming(
+                who=who, method=request.method, path=path.removeprefix(prefix),
+                query=request.rel_url.raw_query_string, content_type=request.headers.get("Content-Type", ""),
+                extjs=prefix.endswith("extjs"), upload=upload,
+                forwarded_by=request.headers.get(FORWARDED_HEADER, "") if who.origin is Origin.PEER else "",
+            )  # fmt: skip
+            return await _to_the_end(asyncio.create_task(self._dispatcher.answer(incoming)), self._writes)
         async with self._bodies.of(request, stranger=not who.user) as body:
             incoming = Incoming(
                 who=who,
@@ -172,6 +182,16 @@ class ApiServer:
             if request.method == "GET":
                 return await _until_gone(task, self._reads)
             return await _to_the_end(task, self._writes)
+
+    def _upload(self, request: web.Request, who: Who, path: str) -> Upload | None:
+        """The body as a file that comes, for somebody who is logged in and a row that takes one."""
+        if request.method != "POST" or request.content_type != MULTIPART or not who.user:
+            return None
+        try:
+            match = self._dispatcher.table.match(request.method, path)
+        except NotImplementedHere:
+            return None
+        return Upload(request) if match.endpoint.upload else None
 
     def _who(self, request: web.Request) -> Who:
         transport = request.transport

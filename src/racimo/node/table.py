@@ -33,6 +33,7 @@ from racimo.api.routes import (
     pools,
     sealing,
     setup,
+    storage_content,
     storages,
     tasks,
     version,
@@ -43,8 +44,8 @@ FAMILIES = (
     version, setup, cluster, membership, nodes, tasks, guests, guest_power, guest_moves, guest_console, storages, ha,
     ha_rules, ha_fence, ha_control, notifications, sealing,
     guest_agent, guest_snapshots, guest_disks, guest_cloudinit, figures,
-    elsewhere, node_settings, node_system, certificates,
     backup,
+    storage_content, elsewhere, node_settings, node_system, certificates,
 )  # fmt: skip
 
 

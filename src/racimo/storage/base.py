@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from racimo.storage.arrival import Arrival
+
     Progress = Callable[[float], None]
     """Called with how far it is, from 0 to 1."""
 
@@ -24,6 +26,7 @@ class Content(StrEnum):
     IMAGES = "images"
     ISO = "iso"
     IMPORT = "import"
+    VZTMPL = "vztmpl"
     SNIPPETS = "snippets"
     BACKUP = "backup"
 
@@ -186,6 +189,10 @@ class Driver(Protocol):
 
     async def delete(self, name: str) -> None:
         """Remove a volume for good."""
+
+    async def arrive(self, content: Content, file: str, size: int = 0) -> Arrival:
+        """Begin to take in a file of ``size`` bytes (0: not known) as ``content``. Raises ``BadParameter`` for a name
+        that such content cannot have."""
 
     async def block(self, name: str) -> BlockSource:
         """What QEMU is to open."""

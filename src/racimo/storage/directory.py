@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from racimo.errors import AlreadyExists, Conflict, NotFound, OperationFailed, Refused
+from racimo.errors import AlreadyExists, BadParameter, Conflict, NotFound, OperationFailed, Refused
 from racimo.storage import images
 from racimo.storage.archive_names import ArchiveName, notes_file, notes_of, protected_file
+from racimo.storage.arrival import MAX_NAME, Arrival
 from racimo.storage.base import BlockSource, Capabilities, Content, Usage, Volume, VolumeId
 from racimo.storage.base_images import base_name, images_over, is_base
 from racimo.storage.filesystem import is_locked, opens_direct, takes_locks
@@ -34,8 +35,18 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 IMAGE = re.compile(r"([1-9][0-9]{2,8})/(?:vm|base)-([1-9][0-9]{2,8})-[A-Za-z0-9][A-Za-z0-9_-]*\.(raw|qcow2)")
-FOLDERS = {Content.ISO: "template/iso", Content.IMPORT: "import", Content.SNIPPETS: "snippets", Content.BACKUP: "dump"}
-SUFFIXES = {Content.ISO: (".iso", ".img"), Content.IMPORT: (".qcow2", ".raw", ".vmdk", ".img")}
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
+FOLDERS = {
+    Content.VZTMPL: "template/cache",
+    Content.ISO: "template/iso",
+    Content.IMPORT: "import",
+    Content.SNIPPETS: "snippets",
+    Content.BACKUP: "dump",
+}
+SUFFIXES = {
+    Content.ISO: (".iso", ".img"), Content.IMPORT: (".qcow2", ".raw", ".vmdk", ".img"),
+    Content.VZTMPL: (".tar.gz", ".tar.xz", ".tar.zst"),
+}  # fmt: skip
 
 ANSWER_TIMEOUT = 15.0
 """Seconds that the file system may take to answer; a network file system whose server is gone hangs."""
@@ -187,7 +198,7 @@ class Directory:
                 return self.root / "images" / name
         else:
             kind, _, file = name.partition("/")
-            if kind in set(FOLDERS) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+@-]*", file):
+            if kind in set(FOLDERS) and FILE.fullmatch(file):
                 return self.root / FOLDERS[Content(kind)] / file
         raise NotFound(
             f"The volume {self.definition.id}:{name} does not exist",
@@ -377,6 +388,36 @@ class Directory:
             why=f"{needed} bytes are needed and {max(free - SPARE, 0)} bytes are free" + (f" ({said})" if said else ""),
             todo="Free space there or choose another storage; what had been begun was removed",
         )
+
+    async def arrive(self, content: Content, file: str, size: int = 0) -> Arrival:
+        """Into the content's folder, under no volume's name."""
+        if content not in SUFFIXES or content not in self.capabilities.content:
+            raise Refused(
+                f"The storage {self.definition.id} takes no files of content '{content}'",
+                why=f"its content is {', '.join(self.definition.content)}",
+                todo=f"Add it: racimo api PUT /storage/{self.definition.id} content=LIST",
+            )
+        endings = SUFFIXES[content]
+        if not FILE.fullmatch(file) or ".." in file or len(file) > MAX_NAME or not file.endswith(endings):
+            allowed = f"letters, digits and . _ + @ - of them, at most {MAX_NAME}, ending in {', '.join(endings)}"
+            raise BadParameter({"filename": f"'{file[:80]}' is no name of such a file: {allowed}"})
+        free = (await self.usage()).free
+        if size + SPARE > free:
+            raise self._full(size, free)
+        name = f"{content}/{file}"
+        arrival = Arrival(VolumeId(self.definition.id, name), self._where(name))
+        folder = self.root / FOLDERS[content]
+
+        def begin() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
+            arrival.open()
+
+        try:
+            await self._in_thread(begin)
+        except OSError as error:
+            raise OperationFailed(f"The storage {self.definition.id} failed", why=str(error)) from error
+        return arrival
 
     async def resize(self, name: str, size: int) -> None:
         """Grow an image that no QEMU has open."""

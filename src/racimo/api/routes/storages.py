@@ -41,7 +41,7 @@ class OfStorage(Parameters):
 class StorageOptions(OfStorage):
     """What can be changed of a storage."""
 
-    content: Annotated[tuple[str, ...] | None, Field(description="images, iso, import, snippets, backup.")] = None
+    content: Annotated[tuple[str, ...] | None, Field(description="images, iso, import, vztmpl, snippets.")] = None
     nodes: Annotated[tuple[str, ...] | None, Field(description="Nodes that have it; empty: all.")] = None
     shared: Annotated[bool | None, Field(description="All its nodes see the same content.")] = None
     disable: Annotated[bool | None, Field(description="Do not use it.")] = None
@@ -138,6 +138,16 @@ async def node_storages(context: Context, parameters: OfNode) -> list[dict[str, 
     volumes = context.services.need(Volumes)
     usable = [storage for storage in volumes.usable() if sees_storage(context, storage.id)]
     return list(await asyncio.gather(*(_with_usage(volumes, storage) for storage in usable)))
+
+
+@routes.add(
+    "GET", "/nodes/{node}/storage/{storage}/status", permission=AUDIT, answers=Answers.NODE, parameters=StorageOnNode,
+    summary="How full a storage is",
+)  # fmt: skip
+async def storage_status(context: Context, parameters: StorageOnNode) -> dict[str, JsonValue]:
+    """As the list of a node's storages shows it."""
+    volumes = context.services.need(Volumes)
+    return await _with_usage(volumes, volumes.definition(parameters.storage))
 
 
 @routes.add(
