@@ -26,7 +26,7 @@ from racimo.guest.qemu.jobs import CONCLUDED, add_target, end_jobs, follow_jobs,
 from racimo.guest.unbroken import unbroken
 from racimo.model.guest import RunState
 from racimo.storage.archive import Member, write_archive
-from racimo.storage.archive_names import ArchiveName, notes_file, protected_file
+from racimo.storage.archive_names import FORMATS, ArchiveName, notes_file, protected_file
 from racimo.storage.base import BlockSource, VolumeId
 from racimo.storage.filesystem import takes_locks
 from racimo.storage.images import convert_image, create_image
@@ -260,6 +260,8 @@ def _publish(archive: Path, name: ArchiveName, wish: BackupWish) -> Path:
     for _ in range(ROUNDS):
         path = archive.with_name(str(name))
         try:
+            if any(archive.with_name(str(replace(name, format=ending))).exists() for ending in FORMATS):
+                raise FileExistsError  # so that no two of a guest have the same time
             os.link(archive, path)
         except FileExistsError:
             name = replace(name, ctime=name.ctime + 1)

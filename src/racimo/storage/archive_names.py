@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ARCHIVE = re.compile(
     r"vzdump-qemu-([1-9][0-9]{2,8})-([0-9]{4}_[0-9]{2}_[0-9]{2}-[0-9]{2}_[0-9]{2}_[0-9]{2})\.(tar\.zst|tar)"
 )
+FORMATS = ("tar.zst", "tar")
 TIME = "%Y_%m_%d-%H_%M_%S"
 
 

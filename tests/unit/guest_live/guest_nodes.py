@@ -139,7 +139,7 @@ class GuestNode:
         lines, _ = await self.tasks.log(record.upid, limit=0)
         return [line.t for line in lines]
 
-    async def api(self, method: str, path: str, form: str = "") -> JsonValue:
+    async def api(self, method: str, path: str, form: str = "", below: str = "/qemu") -> JsonValue:
         """What this node's API answers to an urlencoded form below ``/nodes/<name>/qemu``; raises what it refused."""
         async with Mirror(self.layout.store, ROOT) as mirror:
             presence = HeartbeatPresence(self.layout, mirror)
@@ -153,7 +153,7 @@ class GuestNode:
             services.provide(self.history)
             query, body = (form, b"") if method in ("GET", "DELETE") else ("", form.encode())
             incoming = Incoming(
-                Who(Origin.LOCAL, ROOT_USER), method, f"/nodes/{self.name}/qemu{path}", query,
+                Who(Origin.LOCAL, ROOT_USER), method, f"/nodes/{self.name}{below}{path}", query,
                 "application/x-www-form-urlencoded", body,
             )  # fmt: skip
             reply = await Dispatcher(build_table(), services).answer(incoming)
@@ -162,9 +162,9 @@ class GuestNode:
             raise answer.error
         return answer.data
 
-    async def task(self, method: str, path: str, form: str = "") -> list[str]:
+    async def task(self, method: str, path: str, form: str = "", below: str = "/qemu") -> list[str]:
         """The log of the task that the API began; raises what it failed of."""
-        upid = str(await self.api(method, path, form))
+        upid = str(await self.api(method, path, form, below))
         record = await self.tasks.wait(upid, 60)
         if record.failure is not None:
             raise record.failure.error()

@@ -6,12 +6,12 @@ import asyncio
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from qcow2_guests import SUM, a_guest, add, holds, image, written
 
-from racimo.errors import OperationFailed
+from racimo.errors import BadParameter, OperationFailed
 from racimo.guest.backup import Mode
 from racimo.guest.backup_operations import Backups, Vzdump, notes_of
 from racimo.guest.operations import CreateGuest, StartGuest
@@ -154,6 +154,61 @@ async def test_old_backups_go_when_there_is_a_new_one(place: Datacenter) -> None
     assert f"removed the backup {old.id}" in await vzdump(node, keep=Keep(last=1))
     (new,) = await backups(node)
     assert new.id != old.id
+
+
+async def test_clients_back_up_list_and_prune(place: Datacenter) -> None:
+    node = await a_backed_guest(place)
+    await node.run(CreateGuest(vmid=101, config={"memory": "32"}))
+    form = "vmid=100,101&storage=dump&mode=snapshot&compress=zstd&remove=0&prune-backups=keep-last=1&notes-template=hi"
+    for _ in range(2):
+        assert any("Finished Backup of VM 101" in line for line in await node.task("POST", "/vzdump", form, below=""))
+    await node.task("POST", "/vzdump", "all=1&exclude=101&storage=dump&compress=0&protected=1", below="")
+    listed: Any = await node.api("GET", "/storage/dump/content", "content=backup&vmid=100", below="")
+    assert [(each["vmid"], each["format"]) for each in listed] == [(100, "tar.zst"), (100, "tar.zst"), (100, "tar")]
+    assert listed[0]["notes"] == "hi" and listed[2]["protected"] == 1 and listed[0]["size"] > 0
+    marks: Any = await node.api("GET", "/storage/dump/prunebackups", "prune-backups=keep-last=1", below="")
+    assert [(each["vmid"], each["mark"]) for each in marks] == [
+        (100, "protected"), (100, "keep"), (100, "remove"), (101, "keep"), (101, "remove"),
+    ]  # fmt: skip
+    await node.api("DELETE", "/storage/dump/prunebackups", "prune-backups=keep-last=1&vmid=100", below="")
+    assert [each.vmid for each in await backups(node)] == [100, 100, 101, 101]
+
+
+@pytest.mark.parametrize("form", ["", "vmid=100&all=1", "pool=none", "vmid=100&compress=lzo", "vmid=5", "vmid=x"])
+async def test_a_request_that_names_no_guests_or_what_is_not_known_is_refused(place: Datacenter, form: str) -> None:
+    node = await a_backed_guest(place)
+    with pytest.raises(BadParameter):
+        await node.api("POST", "/vzdump", f"{form}&storage=dump", below="")
+
+
+async def test_a_guest_that_does_not_shut_down_for_its_backup_runs_on(
+    place: Datacenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await a_backed_guest(place)
+    await node.run(StartGuest(vmid=100))
+    monkeypatch.setattr("racimo.guest.backup.STOP_TIMEOUT", 0.2)
+    with pytest.raises(OperationFailed, match="job errors"):
+        await vzdump(node, mode=Mode.STOP)
+    assert await add(node, 1) == 1 and await backups(node) == []
+
+
+async def test_a_guest_that_was_shut_down_for_its_backup_is_started_again(place: Datacenter) -> None:
+    node = await a_backed_guest(place)
+    await node.run(StartGuest(vmid=100))
+    assert await add(node, 9) == 9
+    monitor = await node.host.monitor(100)
+
+    async def pressed() -> None:
+        with monitor.events("POWERDOWN") as events:
+            async with asyncio.timeout(30):
+                await events.get()
+        await monitor.execute("quit")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(pressed())
+        assert "Finished Backup" in await vzdump(node, mode=Mode.STOP)
+    assert await add(node, 1) == 1
+    assert [each.vmid for each in await backups(node)] == [100]
 
 
 def test_notes_know_a_backslash_from_a_new_line() -> None:
