@@ -28,6 +28,7 @@ from racimo.cli.commands import (
     ha_rule,
     migrate,
     node,
+    node_machine,
     notification,
     notification_matcher,
     pool,
@@ -35,6 +36,7 @@ from racimo.cli.commands import (
     serial,
     status,
     storage,
+    storage_content,
     task,
 )
 from racimo.cli.exits import ExitCode, exit_code
@@ -59,6 +61,8 @@ ADDED = (
     notification_matcher,
     access_grants,
     access_login,
+    node_machine,
+    storage_content,
 )
 """Files whose commands stand in the group of another."""
 

@@ -79,13 +79,29 @@ def test_a_second_init_is_refused(node: str, racimo: Racimo) -> None:
     "words",
     [
         "status", "cluster status", "cluster options", "node list", "node status", "guest list", "storage list",
-        "storage content local", "ha status", "task list", "task list --node n1",
+        "storage content local", "ha status", "task list", "task list --node n1", "node network n1", "node disks n1",
+        "node show n1",
     ],
 )  # fmt: skip
 def test_everything_can_be_looked_at_on_a_node_that_stands_alone(node: str, racimo: Racimo, words: str) -> None:
     said = racimo(*words.split())
     assert (said.code, said.err) == (0, "")
     json.loads(racimo(*words.split(), "--json").out)
+
+
+def test_a_file_is_uploaded_to_a_storage_and_deleted(node: str, racimo: Racimo, tmp_path: Path) -> None:
+    (tmp_path / "a.iso").write_bytes(b"x" * 5000)
+    assert racimo("storage", "add", "files", "--path", str(tmp_path / "there"), "--content", "iso").code == 0
+    said = racimo("storage", "upload", "files", str(tmp_path / "a.iso"))
+    assert (said.code, said.err) == (0, "")
+    assert "files:iso/a.iso" in racimo("storage", "content", "files").out
+    wrong = racimo("storage", "upload", "files", str(tmp_path / "a.iso"), "--checksum", f"sha256:{'0' * 64}")
+    assert (wrong.code != 0, "checksum mismatch" in wrong.err) == (True, True)
+    assert racimo("storage", "delete", "files:iso/a.iso").code == 0
+    assert racimo("storage", "content", "files", "--json").document == []
+    assert racimo("node", "set", "n1", "--description", "rack 3").code == 0
+    assert "rack 3" in racimo("node", "show", "n1").out
+    assert racimo("storage", "remove", "files").code == 0
 
 
 def test_a_guest_is_created_changed_and_put_under_ha(node: str, racimo: Racimo, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def _totem(datacenter: Datacenter) -> dict[str, JsonValue]:
     "GET", "/cluster/config/join", permission=AUDIT, parameters=JoinInfo, summary="What a node that joins must know"
 )
 async def join_information(context: Context, parameters: JoinInfo) -> dict[str, JsonValue]:
-    """The nodes with their certificates' fingerprints. The text to join with is made by ``racimo cluster invite``."""
+    """The nodes with their certificates' fingerprints. The text to join with: ``racimo cluster join-info``."""
     inventory, own = context.services.need(Inventory), context.services.node_name
     datacenter = inventory.datacenter()
     if not datacenter.clustered:
