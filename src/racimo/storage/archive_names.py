@@ -58,3 +58,17 @@ def notes_of(archive: Path) -> str:
         return notes_file(archive).read_text(errors="replace").rstrip("\n")
     except FileNotFoundError:
         return ""
+
+
+def annotate(archive: Path, notes: str | None, *, protected: bool | None) -> None:
+    """Change what stands beside a backup; None leaves it as it is. Raises ``OSError``."""
+    if protected:
+        protected_file(archive).touch()
+    elif protected is not None:
+        protected_file(archive).unlink(missing_ok=True)
+    if notes:
+        new = archive.with_name(f".{archive.name}.notes.tmp")
+        new.write_text(f"{notes}\n")
+        new.replace(notes_file(archive))
+    elif notes is not None:
+        notes_file(archive).unlink(missing_ok=True)

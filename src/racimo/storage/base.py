@@ -202,3 +202,6 @@ class Driver(Protocol):
 
     async def dump(self) -> Path:
         """The directory for backup archives, made if need be. Names with a leading dot are free for who writes one."""
+
+    async def annotate(self, name: str, notes: str | None, *, protected: bool | None) -> None:
+        """Change a backup's notes, or whether it is protected; None leaves it as it is."""

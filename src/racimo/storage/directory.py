@@ -18,7 +18,7 @@ import structlog
 
 from racimo.errors import AlreadyExists, BadParameter, Conflict, NotFound, OperationFailed, Refused
 from racimo.storage import images
-from racimo.storage.archive_names import ArchiveName, notes_file, notes_of, protected_file
+from racimo.storage.archive_names import ArchiveName, annotate, notes_file, notes_of, protected_file
 from racimo.storage.arrival import MAX_NAME, Arrival
 from racimo.storage.base import BlockSource, Capabilities, Content, Usage, Volume, VolumeId
 from racimo.storage.base_images import base_name, images_over, is_base
@@ -190,6 +190,12 @@ class Directory:
         await self._in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
         await self._in_thread(lambda: sweep(folder, ARCHIVE_LEFTOVER_AGE))
         return folder
+
+    async def annotate(self, name: str, notes: str | None, *, protected: bool | None) -> None:
+        """By files beside the archive."""
+        if (await self.volume(name)).content is not Content.BACKUP:
+            raise Refused(f"{self.definition.id}:{name} was not changed", why="it is no backup", todo=_WHICH)
+        await self._in_thread(lambda: annotate(self._where(name), notes, protected=protected))
 
     def _where(self, name: str) -> Path:
         """The file of a volume. Raises ``NotFound`` for a name that no volume of this storage can have."""
@@ -494,7 +500,7 @@ class Directory:
         if name.startswith(f"{Content.BACKUP}/") and await self._in_thread(found.exists):
             raise Refused(
                 f"The backup {self.definition.id}:{name} was not removed", why="it is protected",
-                todo="Take the protection away first",
+                todo=f"First: racimo backup set {self.definition.id}:{name} --unprotected",
             )  # fmt: skip
         await self._in_thread(path.unlink)
         if name.startswith(f"{Content.BACKUP}/"):

@@ -7,11 +7,12 @@ import json
 import os
 import subprocess
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from qcow2_guests import SUM, a_guest, add, holds, image, written
 
-from racimo.errors import BadParameter, OperationFailed
+from racimo.errors import BadParameter, OperationFailed, Refused
 from racimo.guest.backup import Mode
 from racimo.guest.backup_operations import Backups, Vzdump, notes_of
 from racimo.guest.operations import CreateGuest, StartGuest
@@ -172,6 +173,22 @@ async def test_clients_back_up_list_and_prune(place: Datacenter) -> None:
     ]  # fmt: skip
     await node.api("DELETE", "/storage/dump/prunebackups", "prune-backups=keep-last=1&vmid=100", below="")
     assert [each.vmid for each in await backups(node)] == [100, 100, 101, 101]
+
+
+async def test_notes_and_protection_are_changed(place: Datacenter) -> None:
+    node = await a_backed_guest(place)
+    await vzdump(node, template="first", protected=True)
+    (found,) = await backups(node)
+    for name in (str(found.id), found.id.name):
+        path = f"/storage/dump/content/{quote(name, safe='')}"
+        await node.api("PUT", path, "notes=second&protected=0", below="")
+        (changed,) = await backups(node)
+        assert (changed.notes, changed.protected) == ("second", False)
+        await node.api("PUT", path, "notes=&protected=1", below="")
+        (changed,) = await backups(node)
+        assert (changed.notes, changed.protected) == ("", True)
+    with pytest.raises(Refused, match="racimo backup set dump:backup/"):
+        await node.volumes.delete(found.id)
 
 
 @pytest.mark.parametrize("form", ["", "vmid=100&all=1", "pool=none", "vmid=100&compress=lzo", "vmid=5", "vmid=x"])

@@ -77,6 +77,14 @@ class BackUp(BackupOptions):
     pool: Annotated[str | None, Field(description="The node's guests of this pool.")] = None
 
 
+class Annotation(StorageOnNode):
+    """What is to stand beside a backup."""
+
+    volume: Annotated[str, Field(description="Its id, such as local:backup/FILE; the storage may be left out.")]
+    notes: Annotated[str | None, Field(max_length=65536, description="Its notes; empty: none.")] = None
+    protected: Annotated[bool | None, Field(description="Whether it is protected from removal.")] = None
+
+
 class WhichBackups(StorageOnNode):
     """Which backups to look at."""
 
@@ -104,6 +112,21 @@ async def vzdump(context: Context, parameters: BackUp) -> Upid:
     )  # fmt: skip
     user = context.who.user or ROOT
     return context.submit(operation, Backups(context.services.need(Lifecycle), context.services.tasks, user))
+
+
+@routes.add(
+    "PUT", "/nodes/{node}/storage/{storage}/content/{volume*}", answers=Answers.NODE, parameters=Annotation,
+    permission=privilege("/storage/{storage}", "Datastore.Allocate", "Datastore.AllocateSpace"),
+    summary="Change a backup's notes, or protect it",
+)  # fmt: skip
+async def annotate(context: Context, parameters: Annotation) -> None:
+    """Who may not manage the storage needs VM.Backup on the guest that was backed up."""
+    volumes, driver = context.services.need(Volumes), f"{parameters.storage}:"
+    name = parameters.volume.removeprefix(driver)
+    found = await volumes.volume(f"{driver}{name}")
+    if not context.may(f"/storage/{parameters.storage}", "Datastore.Allocate"):
+        context.demand(f"/vms/{found.vmid or ''}".rstrip("/"), "VM.Backup")
+    await volumes.driver(parameters.storage).annotate(name, parameters.notes, protected=parameters.protected)
 
 
 @routes.add(

@@ -121,6 +121,28 @@ async def restore(
 
 
 @command(
+    app, "set",
+    example="racimo backup set local:backup/vzdump-qemu-100-2026_11_23-02_00_00.tar.zst --protected",
+    then="racimo backup list STORAGE",
+)  # fmt: skip
+async def change(
+    session: Session,
+    archive: Annotated[str, typer.Argument(metavar="BACKUP", help="The backup, such as local:backup/FILE.")],
+    notes: Annotated[str | None, typer.Option("--notes", metavar="TEXT", help="Its notes; empty: none.")] = None,
+    protected: Annotated[
+        bool | None, typer.Option("--protected/--unprotected", help="Whether it is protected from removal.")
+    ] = None,
+    node: OnNode = None,
+) -> Done:
+    """Change a backup's notes, or protect it."""
+    storage, _, name = archive.partition(":")
+    node = node or await session.local_node()
+    path = f"/nodes/{part(node)}/storage/{part(storage)}/content/{part(name)}"
+    answer = await session.put(path, notes=notes, protected=None if protected is None else int(protected))
+    return Done(f"{archive} is changed.", answer, f"racimo backup list {storage}")
+
+
+@command(
     app, "prune",
     example="racimo backup prune local --keep keep-last=3,keep-weekly=4 --dry-run",
     then="racimo backup list STORAGE",
