@@ -15,7 +15,7 @@ from qcow2_guests import SUM, a_guest, add, holds, image, written
 from racimo.errors import BadParameter, OperationFailed, Refused
 from racimo.guest.backup import Mode
 from racimo.guest.backup_operations import Backups, Vzdump, notes_of
-from racimo.guest.operations import CreateGuest, StartGuest
+from racimo.guest.operations import CreateGuest, StartGuest, StopGuest
 from racimo.model.guest import Guest
 from racimo.model.storage import Storage
 from racimo.storage.base import Content
@@ -88,6 +88,29 @@ async def test_a_running_guest_is_backed_up_and_runs_on(place: Datacenter, mode:
     assert await monitor.execute("query-jobs") == []
     assert "backup-" not in str(await monitor.execute("query-named-block-nodes", {"flat": True}))
     assert await holds(unpacked(place) / "disk-virtio1.qcow2", 7) and left_over(place) == []
+
+
+async def test_a_backup_holds_what_was_there_when_it_began(place: Datacenter) -> None:
+    node = await a_backed_guest(place)
+    await node.run(StartGuest(vmid=100))
+    monitor = await node.host.monitor(100)
+    services = Backups(node.life, node.tasks, "root@pam")
+    upid = node.tasks.submit(Vzdump(vmids=(100,), storage="dump", limit=1 << 18), services)
+    async with asyncio.timeout(30):
+        record = node.tasks.status(upid)
+        while "copying" not in record.doing:
+            record = await node.tasks.wait(upid, seen=record.turn)
+    for key in ("virtio0", "virtio1"):
+        command = f'qemu-io -d /machine/peripheral/{key}/virtio-backend "write -P 8 0 64k"'
+        await monitor.execute("human-monitor-command", {"command-line": command})
+        await monitor.execute("block-job-set-speed", {"device": f"backup-{key}", "speed": 0})
+    record = await node.tasks.wait(upid, 60)
+    assert record.exitstatus == "OK"
+    await node.run(StopGuest(vmid=100))
+    folder = unpacked(place)
+    for number, before in ((0, False), (1, True)):
+        assert await holds(image(place, number), 8) and not await holds(folder / f"disk-virtio{number}.qcow2", 8)
+        assert await holds(folder / f"disk-virtio{number}.qcow2", 7) is before
 
 
 async def test_a_disk_that_says_so_is_left_out(place: Datacenter) -> None:

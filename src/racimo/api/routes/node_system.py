@@ -97,7 +97,9 @@ async def get_interface(context: Context, parameters: OfInterface) -> dict[str, 
     for each in await read_interfaces(context.services.need(Programs)):
         if each.name == parameters.iface:
             return _interface(each)
-    raise NotFound(f"interface '{parameters.iface}' does not exist", todo=f"See: racimo node network {parameters.node}")
+    raise NotFound(
+        f"interface '{parameters.iface}' does not exist", todo=f"See: racimo api GET /nodes/{parameters.node}/network"
+    )
 
 
 @routes.add(
