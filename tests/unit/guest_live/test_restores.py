@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from qcow2_guests import SUM, a_guest, add, holds, image, written
 
-from racimo.errors import AlreadyExists, Conflict, OperationFailed
+from racimo.errors import AlreadyExists, Conflict, OperationFailed, Unauthorised
 from racimo.guest.backup_operations import Backups, Vzdump
 from racimo.guest.operations import DestroyGuest, StartGuest
+from racimo.guest.restore import RestoreGuest
 from racimo.guest.snapshot_operations import TakeSnapshot
 from racimo.model.storage import Storage
-from racimo.storage.base import Content
+from racimo.storage.base import Content, VolumeId
 
 if TYPE_CHECKING:
     from guest_nodes import Datacenter, GuestNode
@@ -96,3 +97,13 @@ async def test_a_broken_archive_changes_nothing(place: Datacenter) -> None:
             await node.task("POST", "", f"{form}&archive={archive}")
     assert files(place) == before and await node.layout.guests.get(100) == guest
     assert await node.layout.guests.find(101) is None
+
+
+async def test_only_root_brings_back_words_of_qemus_own_command_line(place: Datacenter) -> None:
+    node, archive = await a_backup(place, args="-no-hpet")
+    before = files(place)
+    with pytest.raises(Unauthorised, match="only root can set 'args'"):
+        await node.run(RestoreGuest(vmid=101, archive=VolumeId.parse(archive), by_root=False))
+    assert files(place) == before and await node.layout.guests.find(101) is None
+    await node.run(RestoreGuest(vmid=101, archive=VolumeId.parse(archive)))
+    assert (await node.layout.guests.get(101)).config["args"] == "-no-hpet"
