@@ -45,6 +45,7 @@ class Arrival:
         self._temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
         self.size = 0
         self._descriptor = -1
+        self._given_up, self._linked = False, False
 
     def open(self) -> None:
         """Blocks. Raises ``OSError``."""
@@ -65,7 +66,12 @@ class Arrival:
 
     async def publish(self, *, replace: bool) -> None:
         """Give it its name; with ``replace`` a file that has it goes. Raises ``AlreadyExists``, ``OperationFailed``."""
-        await self._guarded(self._publish, replace)
+        try:
+            await self._guarded(self._publish, replace)
+        except asyncio.CancelledError:
+            if self._linked:
+                self._target.unlink(missing_ok=True)
+            raise
 
     def discard(self) -> None:
         """Leave nothing of it; nothing happens after ``publish``."""
@@ -73,8 +79,16 @@ class Arrival:
         self._temporary.unlink(missing_ok=True)
 
     async def _guarded(self, work: Callable[[T], R], argument: T) -> R:
+        """In a thread, which has ended when this returns, cancelled or not: it uses the open file."""
+        working = asyncio.ensure_future(asyncio.to_thread(work, argument))
         try:
-            return await asyncio.shield(asyncio.to_thread(work, argument))
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            self._given_up = True
+            await asyncio.wait({working})
+            if not working.cancelled():
+                working.exception()
+            raise
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoSpace(
@@ -94,7 +108,7 @@ class Arrival:
     def _sum(self, algorithm: str) -> str:
         found = hashlib.new(algorithm, usedforsecurity=False)
         with self._temporary.open("rb") as file:
-            while piece := file.read(PIECE):
+            while not self._given_up and (piece := file.read(PIECE)):
                 found.update(piece)
         return found.hexdigest()
 
@@ -106,6 +120,7 @@ class Arrival:
         else:
             try:
                 os.link(self._temporary, self._target)
+                self._linked = True
             except FileExistsError as error:
                 raise taken(self.volume) from error
             self._temporary.unlink()

@@ -72,6 +72,9 @@ async def test_power_and_services_go_through_systemd_as_tasks(admin: Site) -> No
     assert programs.asked == [
         ("systemctl", "--no-block", "reboot"), ("systemctl", "--no-block", "restart", "racimo-node.service"),
     ]  # fmt: skip
+    told = (await as_admin(admin, "GET", "/cluster/log", max="5")).data
+    assert {entry["tag"] for entry in told} == {"nodepower", "srvrestart"}
+    assert all(entry["msg"].endswith(" OK") and entry["user"] == "anna@pve" for entry in told)
     assert (await as_admin(admin, "POST", "/nodes/n1/services/dbus/restart")).status == 400
     assert (await as_admin(admin, "POST", "/nodes/n1/services/racimo-guard/stop")).status == 500
     assert (await as_admin(admin, "POST", "/nodes/n1/status", command="explode")).status == 400

@@ -246,3 +246,30 @@ async def test_an_upload_goes_through_another_node_to_the_one_it_is_for(store: S
         assert files(tmp_path) == ["import/d.raw"]
     finally:
         await other.stop()
+
+
+async def test_a_fetch_that_is_cancelled_half_way_leaves_nothing(store: Site, tmp_path: Path) -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(FILE)
+        begun.set()
+        await end.wait()
+        return answer
+
+    app = web.Application()
+    app.router.add_get("/a.iso", endless)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    given = {"url": f"http://127.0.0.1:{runner.addresses[0][1]}/a.iso", "content": "iso", "filename": "b.iso"}
+    answer = await store.ask("POST", "/nodes/n1/storage/fast/download-url", await store.ticket(), given)
+    async with asyncio.timeout(10):
+        await begun.wait()
+    store.tasks.cancel(answer.data)
+    assert (await store.tasks.wait(answer.data, 10)).exitstatus != "OK"
+    assert files(tmp_path) == []
+    end.set()
+    await runner.cleanup()

@@ -14,6 +14,7 @@ import pytest
 from racimo.errors import Refused
 from racimo.model.storage import Storage
 from racimo.storage import directory
+from racimo.storage.base import Content
 from racimo.storage.directory import Directory
 from racimo.storage.images import NoSpace, convert_image, create_image
 
@@ -105,3 +106,20 @@ async def test_a_mounted_storage_is_usable(small: Path) -> None:
     assert str(await storage.allocate(100, 1 << 30)) == "small:100/vm-100-disk-0.raw"
     usage = await storage.usage()
     assert usage.total == 8 * MIB and usage.free <= usage.total - usage.used
+
+
+async def test_a_file_of_unknown_size_that_fills_the_disk_leaves_nothing(small: Path) -> None:
+    storage = Directory(Storage(id="small", type="dir", path=str(small), content=("iso",)))
+    arrival = await storage.arrive(Content.ISO, "a.iso")
+
+    async def fill() -> None:
+        for _ in range(20):
+            await arrival.write(bytes(MIB))
+
+    with pytest.raises(NoSpace, match="There is no space on the storage small"):
+        await fill()
+    arrival.discard()
+    assert files_of(small) == []
+    with pytest.raises(NoSpace):
+        await storage.arrive(Content.ISO, "a.iso", 20 * MIB)
+    assert files_of(small) == []

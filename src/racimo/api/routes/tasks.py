@@ -73,6 +73,12 @@ class TaskLogPage(OfTask):
     limit: Annotated[int, Field(ge=0, description="0: all.")] = 50
 
 
+class ClusterLog(Parameters):
+    """How much."""
+
+    max: Annotated[int, Field(ge=1, le=1000, description="Entries.")] = 50
+
+
 @routes.add(
     "GET", "/nodes/{node}/tasks", permission=LOGGED_IN, answers=Answers.NODE, parameters=ListTasks,
     summary="Tasks of a node, newest first",
@@ -148,6 +154,10 @@ async def cancel_task(context: Context, parameters: OfTask) -> None:
 @routes.add("GET", "/cluster/tasks", permission=LOGGED_IN, summary="Recent tasks of all nodes that answer")
 async def cluster_tasks(context: Context, parameters: Parameters) -> list[JsonValue]:
     """A node that does not answer in time is left out: its tasks come back with it."""
+    return await _recent(context)
+
+
+async def _recent(context: Context) -> list[JsonValue]:
     services = context.services
     found = seen_tasks(context, services.tasks.list(TaskFilter(limit=0)))[:CLUSTER_LIMIT]
     own: list[JsonValue] = [_listed(task) for task in found]
@@ -155,6 +165,29 @@ async def cluster_tasks(context: Context, parameters: Parameters) -> list[JsonVa
         asked = [group.create_task(_tasks_of(context, node)) for node in services.peers.names]
     shown = own + [entry for part in asked for entry in part.result()]
     return sorted(shown, key=_begun, reverse=True)
+
+
+@routes.add(
+    "GET", "/cluster/log", permission=LOGGED_IN, parameters=ClusterLog, summary="What was done lately, newest first"
+)
+async def cluster_log(context: Context, parameters: ClusterLog) -> list[JsonValue]:
+    """The ends of recent tasks of all nodes that answer; of others' tasks only for who may see them."""
+    found = await _recent(context)
+    ended = [entry for entry in found if isinstance(entry, dict) and "endtime" in entry]
+    return [
+        {
+            "uid": entry["upid"], "id": entry["upid"], "node": entry["node"], "pid": entry["pid"],
+            "user": entry["user"], "tag": entry["type"], "time": entry["endtime"],
+            "pri": 6 if entry["status"] == "OK" else 4,
+            "msg": f"end task {entry['upid']} {entry['status']}",
+        }
+        for entry in sorted(ended, key=_ended, reverse=True)[: parameters.max]
+    ]  # fmt: skip
+
+
+def _ended(entry: dict[str, JsonValue]) -> int:
+    ended = entry["endtime"]
+    return ended if isinstance(ended, int) else 0
 
 
 def seen_tasks(context: Context, tasks: list[TaskRecord]) -> list[TaskRecord]:
