@@ -35,6 +35,8 @@ class Choosing:
         self._lacks: dict[object, dict[str, str]] = {}
         self._goes: dict[str, str] = {}
         """Guests that were given another node in this turn."""
+        self._left: set[str] = set()
+        """Of those, the ones that are nowhere else any more: by a proof, not by a migration."""
 
     @property
     def fleet(self) -> Fleet:
@@ -84,6 +86,15 @@ class Choosing:
         self._goes[sid] = node
         if self._fleet is not None:
             self._fleet.place(sid, node)
+
+    def give(self, sid: str, node: str) -> None:
+        """The guest is ``node``'s by a proof: it is not where it was, nor on its way to where it was to go."""
+        self._left.add(sid)
+        if self._fleet is not None:
+            for other in self._fleet.nodes_of(sid):
+                if other != node:
+                    self._fleet.remove(sid, other)
+        self.take(sid, node)
 
     def is_kept_out(self, sid: str, node: str) -> bool:
         """Whether the guest keeps no place on ``node`` (open), and cannot have one: its memory is not free there, or
@@ -184,7 +195,9 @@ class Choosing:
 
     def _count(self) -> Fleet:
         snapshot = self.snapshot
-        places = {sid: self._nodes_of(sid, service) for sid, service in snapshot.services.items()}
+        places = {
+            sid: () if sid in self._left else self._nodes_of(sid, service) for sid, service in snapshot.services.items()
+        }
         demands = {sid: self._demand(guest) for sid, guest in snapshot.guests.items()}
         others: dict[str, list[Demand]] = {}
         for sid, guest in snapshot.guests.items():

@@ -165,6 +165,7 @@ class Step:
 
     def move(self, node: str, why: str, *, fenced: str = "", clear_target: bool = False, **fields: Any) -> Move:
         """Give the guest to ``node`` and start it there (or leave it stopped, where that is wanted)."""
+        self.turn.choosing.give(self.sid, node)
         epoch = self.guest.epoch + 1
         fields = {"home": "" if self.service.home == node else self.service.home, **fields}
         fields |= {"node": node, "epoch": epoch, "attempt": self.service.attempt + 1, "why": why}

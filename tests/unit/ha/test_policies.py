@@ -123,6 +123,15 @@ def test_one_that_is_being_stopped_does_not_draw_its_group_to_where_it_ends() ->
     assert isinstance(move, Move) and move.guest.node == "n3"
 
 
+def test_where_a_guest_was_to_move_draws_its_group_no_more_once_it_was_recovered_elsewhere() -> None:
+    sids = {"vm:100": "n1", "vm:101": "n1", "vm:102": "n1"}
+    snapshot = several({**sids, "vm:103": "n2"})
+    moving = replace(snapshot.services["vm:100"], state=S.MIGRATE, target="n2")
+    snapshot = replace(snapshot, services={**snapshot.services, "vm:100": moving})
+    moves = services(ruled(fenced(snapshot, "n1"), pair(Affinity.POSITIVE, *sids)))
+    assert {sid: move.guest.node for sid, move in moves.items() if isinstance(move, Move)} == dict.fromkeys(sids, "n3")
+
+
 def test_guests_kept_apart_are_recovered_on_different_nodes() -> None:
     both = several({"vm:100": "n1", "vm:101": "n2", "vm:102": "n1"}, 4)
     rules = [pair(Affinity.NEGATIVE, "vm:100", "vm:101", "vm:102")]
