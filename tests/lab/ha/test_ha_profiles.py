@@ -26,7 +26,7 @@ PROMISE_S = 6.5
 """From the fault to the start command, where heartbeats are committed as quickly as the profile demands."""
 ROUNDS = int(os.environ.get("RACIMO_ROUNDS", "2"))
 ROLES = ("any", "manager", "leader", "both")
-QUICK_WITHIN_S = 120.0
+QUICK_WITHIN_S = 300.0
 """A machine that was busy a moment ago refuses the profile by what heartbeats took then."""
 
 
