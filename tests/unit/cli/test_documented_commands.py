@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parents[3]
 PAGES = [HERE / "README.md", *sorted((HERE / "docs").rglob("*.md"))]
 PLUGINS = ("lab", "simulate")
-NOT_YET = frozenset({"access", "pool"})
-"""Groups whose commands come after the messages that name them."""
 BLOCK = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 LINE = re.compile(r"^ *(?:[a-z][a-z0-9]*# )?(racimo [^#\n]*)", re.MULTILINE)
@@ -104,8 +102,7 @@ def test_every_command_that_a_message_names_is_there() -> None:
     found = {match[1] for path in modules for text in texts(path) for match in IN_TEXT.finditer(text)}
     assert len(found) > 50
     for words in sorted(found):
-        if words.split()[0] not in NOT_YET:
-            named(words.split())
+        named(words.split())
 
 
 @pytest.mark.parametrize(
