@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from racimo.access.permissions import Policy
-from racimo.errors import StoreUnavailable
 from racimo.model.access import ROOT_USER, User
 from racimo.store.layout import ACCESS
 from racimo.store.mirror import MirroredCollection
@@ -34,11 +33,7 @@ class Roster:
 
     def policy(self) -> Policy:
         """The present one. Raises ``StoreUnavailable`` before the records were first read."""
-        if self._mirror.confirmed_at is None:
-            raise StoreUnavailable(
-                "Who may do what is not known here yet", why="the store has not answered since this daemon started",
-                todo="Try again, and see which members are missing: racimo cluster status",
-            )  # fmt: skip
+        self._mirror.demand_read("Who may do what is")
         if self._mirror.revision != self._looked_at:
             self._look()
         return self._policy

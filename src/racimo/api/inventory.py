@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from racimo.errors import NotFound, StoreUnavailable
+from racimo.errors import NotFound
 from racimo.model.guest import RunState
 from racimo.model.ha import ArmPhase
 from racimo.store.mirror import MirroredCollection
@@ -146,9 +146,4 @@ class Inventory:
         return held.record if held else None
 
     def _demand_known(self) -> None:
-        if not self.known:
-            raise StoreUnavailable(
-                "The datacenter's records are not known here yet",
-                why="the store has not answered since this node's daemon started",
-                todo="Try again, and see which members are missing: racimo cluster status",
-            )
+        self.mirror.demand_read("The datacenter's records are")

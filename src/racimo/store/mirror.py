@@ -81,6 +81,15 @@ class Mirror:
         """The reading of the clock when the copy was last known to be current; None before the first listing."""
         return self._confirmed
 
+    def demand_read(self, what: str) -> None:
+        """Raise ``StoreUnavailable``, "``what`` not known here yet", before the first listing: empty is not unread."""
+        if self._confirmed is None:
+            raise StoreUnavailable(
+                f"{what} not known here yet",
+                why="the store has not answered since this node's daemon started",
+                todo="Try again, and see which members are missing: racimo cluster status",
+            )
+
     def get(self, key: str) -> Stored | None:
         """The record under ``key``, or None."""
         return self._records.get(key)
